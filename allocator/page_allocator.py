@@ -1,0 +1,78 @@
+"""What an object allocator and a machine need of any kernel's page allocator."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from mypy_extensions import i64
+
+from allocator.mem_map import MemMap
+from allocator.task import Task
+from allocator.zone import Zone
+
+NO_PAGE: Final = -1
+NO_ALLOC_FLAGS: Final = -1
+
+
+class PageAllocator:
+    """The interface; :mod:`allocator.linux3.page_alloc` is one of its kernels.
+
+    After each request ``outcome`` tells what it came to
+    (:mod:`allocator.outcome`). ``alloc_flags_seen``, ``kswapd_wakeups`` and
+    ``stalled`` gather over several requests until :meth:`begin_op`.
+    """
+
+    __slots__ = (
+        "alloc_flags_seen",
+        "current",
+        "jiffies",
+        "kswapd_wakeups",
+        "mem",
+        "outcome",
+        "stalled",
+        "zones",
+    )
+
+    def __init__(self, mem: MemMap, zones: list[Zone], current: Task) -> None:
+        """Begin with nothing seen."""
+        self.mem: MemMap = mem
+        self.zones: list[Zone] = zones
+        self.current: Task = current
+        self.jiffies: i64 = 100000
+        self.outcome: i64 = 0
+        self.alloc_flags_seen: i64 = NO_ALLOC_FLAGS
+        """``alloc_flags`` of the last pass over a zonelist."""
+        self.kswapd_wakeups: i64 = 0
+        """Calls of ``wake_all_kswapd``."""
+        self.stalled: i64 = 0
+        """The STALLED_* outcome met on the way, or 0."""
+
+    def begin_op(self) -> None:
+        """Forget what the operation before this one left."""
+        self.alloc_flags_seen = NO_ALLOC_FLAGS
+        self.kswapd_wakeups = 0
+        self.stalled = 0
+
+    def alloc_pages(self, gfp_mask: i64, order: i64, node: i64) -> i64:
+        """``alloc_pages_node``: first pfn of 2^order pages, or NO_PAGE. node -1 is local."""
+        raise NotImplementedError
+
+    def free_pages(self, pfn: i64, order: i64, cold: bool) -> None:
+        """``__free_pages`` on the current cpu; cold counts for order 0 only."""
+        raise NotImplementedError
+
+    def page_pfmemalloc(self, pfn: i64) -> bool:
+        """``page->pfmemalloc`` of the first page of an allocation."""
+        raise NotImplementedError
+
+    def gfp_pfmemalloc_allowed(self, gfp_mask: i64) -> bool:
+        """P2: whether this caller may use reserve objects."""
+        raise NotImplementedError
+
+    def set_min_free_kbytes(self, kbytes: int) -> None:
+        """Set ``min_free_kbytes`` as the sysctl does."""
+        raise NotImplementedError
+
+    def drain_all_pages(self) -> None:
+        """``drain_all_pages``: every cpu's lists, ascending."""
+        raise NotImplementedError

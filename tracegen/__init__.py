@@ -1,1 +1,1 @@
-
+"""Everything that makes, reads, converts or sends a trace."""

@@ -1,0 +1,94 @@
+# pfmemd from a checkout. `make` alone lists the targets.
+#
+# Every target makes what it needs, inside this folder, and does it only once:
+#   .venv-dev   the checkout itself, editable, with the test and lint tools
+#   .venv-demo  pfmemd as a user installs it: its wheel, the model compiled where a C
+#               compiler is
+# PYTHON=python3.12 chooses the interpreter, COMPILED=0 leaves the model plain Python.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-print-directory
+export PYTHON COMPILED
+
+# The build hook would leave .so files beside the sources: only .ci/wheel may turn it on.
+unexport HATCH_BUILD_HOOKS_ENABLE
+
+PIP_INSTALL := -m pip --quiet --disable-pip-version-check install
+SOURCES := pyproject.toml $(shell find allocator tracegen daemon dashboards -type f \
+             ! -name '*.pyc' ! -name '*.so')
+PYTEST_ARGS ?=
+
+.PHONY: help
+help: ## List the targets
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo
+demo: .venv-demo/installed ## A real machine's trace through the daemon, watched live (45 s)
+	@.venv-demo/bin/pfmemd demo
+
+.PHONY: test
+test: lint test-plain test-compiled ## Everything CI asks: lint, types, tests plain and compiled
+
+.PHONY: lint
+lint: .venv-dev/installed ## ruff, its formatter, and mypy --strict
+	@echo "== ruff, mypy --strict"
+	@.venv-dev/bin/ruff check
+	@.venv-dev/bin/ruff format --check --quiet
+	@.venv-dev/bin/mypy
+
+.PHONY: test-plain
+test-plain: .venv-dev/installed ## All tests, the model as plain Python
+	@echo "== all tests, the model as plain Python"
+	@EXPECT_COMPILED=0 .venv-dev/bin/python -m pytest $(PYTEST_ARGS)
+
+# From an empty folder and with -P, so that the wheel's model is imported, not the checkout's.
+MODEL_TESTS := $(addprefix $(CURDIR)/,$(wildcard \
+    tests/test_build_mode.py tests/allocator tests/conformance tests/rules tests/e2e))
+
+.PHONY: test-compiled
+test-compiled: .venv-dev/installed ## The tests that run the model, with the model compiled
+	@if [ "$(COMPILED)" != 1 ] && ! .ci/can-compile .venv-dev/bin/python; then \
+	    echo "== no C compiler with Python's headers here: the compiled model is not tested"; \
+	elif [ "$(COMPILED)" = 0 ]; then \
+	    echo "== COMPILED=0: the compiled model is not tested"; \
+	else \
+	    $(MAKE) .venv-demo/test-tools && \
+	    echo "== the tests that run the model, the model compiled" && \
+	    cd "$$(mktemp -d)" && \
+	    EXPECT_COMPILED=1 "$(CURDIR)/.venv-demo/bin/python" -P -m pytest -c "$(CURDIR)/pyproject.toml" \
+	        --rootdir "$(CURDIR)" -m "not incompatible_with_mypyc" -p no:cacheprovider \
+	        $(PYTEST_ARGS) $(MODEL_TESTS); \
+	fi
+
+.PHONY: wheel
+wheel: .venv-demo/made ## The wheel, in dist/; compiled where a C compiler is
+	@.ci/wheel .venv-demo/bin/python dist
+	@ls dist/*.whl
+
+.PHONY: clean
+clean: ## Remove the environments, caches and builds
+	rm -rf .venv-dev .venv-demo dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv-dev/made .venv-demo/made:
+	@.ci/venv $(@D)
+	@touch $@
+
+.venv-dev/installed: pyproject.toml .venv-dev/made
+	@echo "== $(@D): pfmemd (editable) and the test and lint tools; once, about a minute"
+	@$(@D)/bin/python $(PIP_INSTALL) --editable . --group test --group lint
+	@touch $@
+
+.venv-demo/installed: $(SOURCES) .venv-demo/made
+	@.ci/wheel $(CURDIR)/$(@D)/bin/python $(CURDIR)/$(@D)/wheel
+	@echo "== $(@D): pfmemd and what it depends on"
+	@$(@D)/bin/python $(PIP_INSTALL) --force-reinstall --no-deps $(@D)/wheel/*.whl
+	@$(@D)/bin/python $(PIP_INSTALL) $(@D)/wheel/*.whl
+	@touch $@
+
+.venv-demo/test-tools: .venv-demo/installed
+	@echo "== $(@D): the test tools"
+	@$(@D)/bin/python $(PIP_INSTALL) --group test
+	@touch $@

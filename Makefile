@@ -43,7 +43,7 @@ test-plain: .venv-dev/installed ## All tests, the model as plain Python
 	@echo "== all tests, the model as plain Python"
 	@EXPECT_COMPILED=0 .venv-dev/bin/python -m pytest $(PYTEST_ARGS)
 
-# From an empty folder and with -P, so that the wheel's model is imported, not the checkout's.
+# From another folder and with -P, so that the wheel's model is imported, not the checkout's.
 MODEL_TESTS := $(addprefix $(CURDIR)/,$(wildcard \
     tests/test_build_mode.py tests/allocator tests/conformance tests/rules tests/e2e))
 
@@ -56,7 +56,7 @@ test-compiled: .venv-dev/installed ## The tests that run the model, with the mod
 	else \
 	    $(MAKE) .venv-demo/test-tools && \
 	    echo "== the tests that run the model, the model compiled" && \
-	    cd "$$(mktemp -d)" && \
+	    cd .venv-demo && \
 	    EXPECT_COMPILED=1 "$(CURDIR)/.venv-demo/bin/python" -P -m pytest -c "$(CURDIR)/pyproject.toml" \
 	        --rootdir "$(CURDIR)" -m "not incompatible_with_mypyc" -p no:cacheprovider \
 	        $(PYTEST_ARGS) $(MODEL_TESTS); \

@@ -47,7 +47,7 @@ _ZONE: Final = (*_MODEL, "node", "zone")
 _CACHE: Final = (*_MODEL, "cache")
 
 
-def _metric(  # noqa: PLR0913, PLR0917 - one argument per column of the table
+def _metric(
     name: str,
     kind: MetricType,
     labels: tuple[str, ...],
@@ -702,6 +702,14 @@ SLUB_CPU_PARTIAL_FREE_TOTAL: Final = _metric(
     "Slabs put on the cpu's partial list.",
     "CPU_PARTIAL_FREE",
 )
+SLUB_CPU_PARTIAL_NODE_TOTAL: Final = _metric(
+    "slub_cpu_partial_node_total",
+    "counter",
+    _CACHE,
+    "slabs",
+    "Slabs moved from a node's partial list to the cpu's.",
+    "CPU_PARTIAL_NODE",
+)
 SLUB_PFMEMALLOC_MISMATCHES_TOTAL: Final = _metric(
     "slub_pfmemalloc_mismatches_total",
     "counter",
@@ -889,3 +897,48 @@ METRICS: Final[tuple[MetricSpec, ...]] = tuple(_table)
 """Every metric, in the order of the docs."""
 
 BY_NAME: Final[dict[str, MetricSpec]] = {spec.name: spec for spec in METRICS}
+
+SLAB_COUNTERS: Final[dict[str, MetricSpec]] = {
+    "allochit": SLAB_ALLOC_HITS_TOTAL,
+    "allocmiss": SLAB_ALLOC_MISSES_TOTAL,
+    "freehit": SLAB_FREE_HITS_TOTAL,
+    "freemiss": SLAB_FREE_MISSES_TOTAL,
+    "grown": SLAB_GROWS_TOTAL,
+    "reaped": SLAB_REAPED_SLABS_TOTAL,
+    "node_allocs": SLAB_NODE_ALLOCS_TOTAL,
+    "node_frees": SLAB_NODE_FREES_TOTAL,
+    "node_overflow": SLAB_ALIEN_OVERFLOWS_TOTAL,
+    "forced_refills": SLAB_FORCED_REFILLS_TOTAL,
+    "array_swaps": SLAB_ARRAY_SWAPS_TOTAL,
+    "unflagged_slabs": SLAB_UNFLAGGED_SLABS_TOTAL,
+    "refused_objects": SLAB_REFUSED_OBJECTS_TOTAL,
+}
+"""``CacheStats.counters`` of SLAB to its metric."""
+
+SLUB_COUNTERS: Final[dict[str, MetricSpec]] = {
+    "alloc_fastpath": SLUB_ALLOC_FASTPATH_TOTAL,
+    "alloc_slowpath": SLUB_ALLOC_SLOWPATH_TOTAL,
+    "free_fastpath": SLUB_FREE_FASTPATH_TOTAL,
+    "free_slowpath": SLUB_FREE_SLOWPATH_TOTAL,
+    "free_frozen": SLUB_FREE_FROZEN_TOTAL,
+    "free_add_partial": SLUB_FREE_ADD_PARTIAL_TOTAL,
+    "free_remove_partial": SLUB_FREE_REMOVE_PARTIAL_TOTAL,
+    "alloc_from_partial": SLUB_ALLOC_FROM_PARTIAL_TOTAL,
+    "alloc_slab": SLUB_ALLOC_SLAB_TOTAL,
+    "alloc_refill": SLUB_ALLOC_REFILL_TOTAL,
+    "alloc_node_mismatch": SLUB_ALLOC_NODE_MISMATCH_TOTAL,
+    "free_slab": SLUB_FREE_SLAB_TOTAL,
+    "cpuslab_flush": SLUB_CPUSLAB_FLUSH_TOTAL,
+    "deactivate_full": SLUB_DEACTIVATE_FULL_TOTAL,
+    "deactivate_empty": SLUB_DEACTIVATE_EMPTY_TOTAL,
+    "deactivate_to_head": SLUB_DEACTIVATE_TO_HEAD_TOTAL,
+    "deactivate_to_tail": SLUB_DEACTIVATE_TO_TAIL_TOTAL,
+    "deactivate_remote_frees": SLUB_DEACTIVATE_REMOTE_FREES_TOTAL,
+    "deactivate_bypass": SLUB_DEACTIVATE_BYPASS_TOTAL,
+    "order_fallback": SLUB_ORDER_FALLBACK_TOTAL,
+    "cpu_partial_alloc": SLUB_CPU_PARTIAL_ALLOC_TOTAL,
+    "cpu_partial_free": SLUB_CPU_PARTIAL_FREE_TOTAL,
+    "cpu_partial_node": SLUB_CPU_PARTIAL_NODE_TOTAL,
+    "pfmemalloc_mismatch": SLUB_PFMEMALLOC_MISMATCHES_TOTAL,
+}
+"""``CacheStats.counters`` of SLUB to its metric."""

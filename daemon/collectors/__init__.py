@@ -1,0 +1,1 @@
+"""One collector per subsystem, each showing its part of a reading."""

@@ -1,0 +1,81 @@
+"""Caches: geometry, slabs and objects, what was asked of them, SLAB's and SLUB's counters.
+
+A cache is shown from its first use on. There may be more caches than the bound
+of the label: the busiest at the first scrape that sees them get it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from allocator.stats import CacheStats
+from daemon import metric_table as m
+from daemon.collectors.samples import LabelBounds, Samples
+from daemon.reading import Reading, VariantReading
+
+_GEOMETRY: Final = (
+    (m.CACHE_OBJECT_SIZE_BYTES, "object_size"),
+    (m.CACHE_OBJECTS_PER_SLAB, "objects_per_slab"),
+    (m.CACHE_PAGES_PER_SLAB, "pages_per_slab"),
+)
+"""What does not add up, so has no meaning under ``other``."""
+
+_PLAIN: Final = (
+    (m.CACHE_SLABS, "slabs"),
+    (m.CACHE_OBJECTS, "objects"),
+    (m.CACHE_ACTIVE_OBJECTS, "active_objects"),
+    (m.CACHE_PFMEMALLOC_SLABS, "pfmemalloc_slabs"),
+    (m.CACHE_PFMEMALLOC_OBJECTS, "pfmemalloc_objects"),
+    (m.CACHE_PRESERVED_OBJECTS, "preserved_objects"),
+    (m.CACHE_ALLOCATIONS_OK_TOTAL, "allocations"),
+    (m.CACHE_ALLOCATIONS_DENIED_TOTAL, "denied"),
+    (m.CACHE_ALLOCATIONS_STALLED_TOTAL, "stalled"),
+    (m.CACHE_FREES_TOTAL, "frees"),
+)
+
+
+class CachesCollector:
+    """What the object allocators hold and did."""
+
+    name = "caches"
+    specs = (
+        *(spec for spec, _ in _GEOMETRY),
+        *(spec for spec, _ in _PLAIN),
+        m.CACHE_LEAKS_TOTAL,
+        *m.SLAB_COUNTERS.values(),
+        *m.SLUB_COUNTERS.values(),
+    )
+
+    def collect(self, reading: Reading, bounds: LabelBounds, samples: Samples) -> None:
+        """Add the used caches of every machine."""
+        for source in reading.sources:
+            if source.life is None:
+                continue
+            name = bounds.fold("source", source.name)
+            for variant in source.life.variants:
+                _add_caches(samples, bounds, (name, variant.variant), variant)
+
+
+def activity(cache: CacheStats) -> int:
+    """How much was asked of the cache; 0 only if it was never used and holds nothing."""
+    return cache.allocations + cache.denied + cache.stalled + cache.frees + cache.slabs
+
+
+def _add_caches(
+    samples: Samples, bounds: LabelBounds, model: tuple[str, str], variant: VariantReading
+) -> None:
+    counters = m.SLAB_COUNTERS if variant.allocator == "slab" else m.SLUB_COUNTERS
+    used = [cache for cache in variant.stats.caches if activity(cache)]
+    used.sort(key=lambda cache: (-activity(cache), cache.name))
+    for cache in used:
+        shown = bounds.fold("cache", cache.name)
+        labels = (*model, shown)
+        if shown == cache.name:
+            for spec, field in _GEOMETRY:
+                samples.add(spec, labels, getattr(cache, field))
+        for spec, field in _PLAIN:
+            samples.add(spec, labels, getattr(cache, field))
+        for cause, count in cache.leaks.items():
+            samples.add(m.CACHE_LEAKS_TOTAL, (*labels, cause), count)
+        for key, spec in counters.items():
+            samples.add(spec, labels, cache.counters.get(key, 0))

@@ -61,6 +61,16 @@ class PageAllocator:
         """``__free_pages`` on the current cpu; cold counts for order 0 only."""
         raise NotImplementedError
 
+    def page_zone(self, pfn: i64) -> Zone:
+        """``page_zone``: the zone a page frame belongs to."""
+        zones = self.zones
+        found = zones[0]
+        for zone in zones:
+            if pfn < zone.start_pfn:
+                break
+            found = zone
+        return found
+
     def page_pfmemalloc(self, pfn: i64) -> bool:
         """``page->pfmemalloc`` of the first page of an allocation."""
         raise NotImplementedError
@@ -71,6 +81,14 @@ class PageAllocator:
 
     def set_min_free_kbytes(self, kbytes: int) -> None:
         """Set ``min_free_kbytes`` as the sysctl does."""
+        raise NotImplementedError
+
+    def boot(self) -> dict[str, object]:
+        """What boot and ``min_free_kbytes`` computed, by the vectors' key names."""
+        raise NotImplementedError
+
+    def state(self) -> list[dict[str, object]]:
+        """Every zone's state as the vectors' digests write it."""
         raise NotImplementedError
 
     def drain_all_pages(self) -> None:

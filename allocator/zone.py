@@ -47,6 +47,8 @@ class Zone:
         "pcp_lists",
         "pfmemalloc_pages",
         "present_pages",
+        "slab_reclaimable",
+        "slab_unreclaimable",
         "spanned_pages",
         "start_pfn",
         "type",
@@ -89,6 +91,9 @@ class Zone:
         self.lowest_free: i64 = 0
         self.below_min_events: i64 = 0
         self.pfmemalloc_pages: i64 = 0
+        self.slab_reclaimable: i64 = 0
+        """NR_SLAB_RECLAIMABLE."""
+        self.slab_unreclaimable: i64 = 0
 
     def free_list(self, order: i64, migratetype: i64) -> i64:
         """Slot of the head of ``free_area[order].free_list[migratetype]``."""

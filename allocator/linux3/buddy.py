@@ -22,6 +22,7 @@ from allocator.mem_map import (
     PG_ALLOCATED,
     MemMap,
 )
+from allocator.page_allocator import NO_PAGE
 from allocator.zone import MAX_ORDER, Zone
 
 MIGRATE_UNMOVABLE: Final = 0
@@ -45,8 +46,6 @@ _FALLBACKS: Final = vec[i64](
         MIGRATE_UNMOVABLE,
     ]
 )
-
-NO_PAGE: Final = -1
 
 
 class BuddyRules:

@@ -21,6 +21,7 @@ from allocator.config import MachineConfig
 from allocator.linux3.buddy import (
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
+    MIGRATE_RESERVE,
     MIGRATE_TYPES,
     MIGRATE_UNMOVABLE,
     NR_FREE_TYPES,
@@ -290,7 +291,7 @@ class Linux3PageAllocator(PageAllocator):
         if classzone_idx < 0:
             self.outcome = DENIED_NO_ZONE
             return NO_PAGE
-        page = NO_PAGE_SLOT
+        page = NO_PAGE
         if order < MAX_ORDER:
             page = self._get_page_from_freelist(
                 gfp_mask,
@@ -303,11 +304,11 @@ class Linux3PageAllocator(PageAllocator):
             )
         else:
             self.alloc_flags_seen = ALLOC_WMARK_LOW | ALLOC_CPUSET
-        if page == NO_PAGE_SLOT:
+        if page == NO_PAGE:
             page = self._alloc_pages_slowpath(
                 gfp_mask, order, zonelist, high_zoneidx, classzone_idx, migratetype
             )
-            if page == NO_PAGE_SLOT:
+            if page == NO_PAGE:
                 return NO_PAGE
         return self.mem.pfn(page)
 
@@ -346,7 +347,7 @@ class Linux3PageAllocator(PageAllocator):
                             did_zlc_setup = True
                     if ok:
                         page = self._buffered_rmqueue(zone, order, gfp_mask, migratetype)
-                        if page != NO_PAGE_SLOT:
+                        if page != NO_PAGE:
                             if self._mark_no_watermarks and alloc_flags & ALLOC_NO_WATERMARKS:
                                 self._set_page_pfmemalloc(page, zone, order)
                             return page
@@ -354,7 +355,7 @@ class Linux3PageAllocator(PageAllocator):
                         zonelist.full[i] = 1
                 i += 1
             if not zlc_active:
-                return NO_PAGE_SLOT
+                return NO_PAGE
             zlc_active = False
 
     def _zlc_setup(self, zonelist: Zonelist) -> None:
@@ -377,7 +378,7 @@ class Linux3PageAllocator(PageAllocator):
                     mem, zone, self.rules, zone.pcp_batch, head, migratetype, cold
                 )
                 if mem.next[head] == head:
-                    return NO_PAGE_SLOT
+                    return NO_PAGE
             else:
                 self.outcome = PAGE_PCP
             page = mem.prev[head] if cold else mem.next[head]
@@ -385,8 +386,8 @@ class Linux3PageAllocator(PageAllocator):
             zone.pcp_count[cpu] -= 1
         else:
             page = _rmqueue(mem, zone, self.rules, order, migratetype)
-            if page == NO_PAGE_SLOT:
-                return NO_PAGE_SLOT
+            if page == NO_PAGE:
+                return NO_PAGE
             zone.free_pages -= 1 << order
             if zone.free_pages < zone.lowest_free:
                 zone.lowest_free = zone.free_pages
@@ -409,11 +410,11 @@ class Linux3PageAllocator(PageAllocator):
         """``__alloc_pages_slowpath``: the escalation, with every exit named in ``outcome``."""
         if order >= MAX_ORDER:
             self.outcome = DENIED_ORDER
-            return NO_PAGE_SLOT
+            return NO_PAGE
         if self._numa and gfp_mask & GFP_THISNODE == GFP_THISNODE:
             # The caller (SLAB) tries other nodes itself before it reclaims.
             self.outcome = DENIED_WATERMARK
-            return NO_PAGE_SLOT
+            return NO_PAGE
         if not gfp_mask & _GFP_NO_KSWAPD:
             self.kswapd_wakeups += 1
         alloc_flags = self.gfp_to_alloc_flags(gfp_mask)
@@ -427,7 +428,7 @@ class Linux3PageAllocator(PageAllocator):
             classzone_idx,
             migratetype,
         )
-        if page != NO_PAGE_SLOT:
+        if page != NO_PAGE:
             return self._got_pg(page, order, alloc_flags, PAGE_ABOVE_MIN)
         # 2. Without watermarks, if the context allows: the reserve.
         if alloc_flags & ALLOC_NO_WATERMARKS:
@@ -442,16 +443,16 @@ class Linux3PageAllocator(PageAllocator):
                 classzone_idx,
                 migratetype,
             )
-            if page != NO_PAGE_SLOT:
+            if page != NO_PAGE:
                 return self._got_pg(page, order, alloc_flags, PAGE_RESERVE)
             if gfp_mask & _GFP_NOFAIL:
                 return self._stall(STALLED_NOFAIL)
         self.outcome = DENIED_WATERMARK
         # 3. Who cannot wait, or is reclaiming already, goes without.
         if not gfp_mask & _GFP_WAIT or self.current.pf_memalloc():
-            return NO_PAGE_SLOT
+            return NO_PAGE
         if self.current.memdie() and not gfp_mask & _GFP_NOFAIL:
-            return NO_PAGE_SLOT
+            return NO_PAGE
         # 4. Direct reclaim makes no progress here. The OOM killer may be next.
         if gfp_mask & _GFP_FS and not gfp_mask & _GFP_NORETRY:
             page = self._get_page_from_freelist(
@@ -463,17 +464,17 @@ class Linux3PageAllocator(PageAllocator):
                 classzone_idx,
                 migratetype,
             )
-            if page != NO_PAGE_SLOT:
+            if page != NO_PAGE:
                 return self._got_pg(page, order, alloc_flags, PAGE_ABOVE_MIN)
             self.outcome = DENIED_WATERMARK
             if not gfp_mask & _GFP_NOFAIL and (
                 order > PAGE_ALLOC_COSTLY_ORDER or high_zoneidx < ZONE_NORMAL
             ):
-                return NO_PAGE_SLOT
+                return NO_PAGE
             return self._stall(STALLED_OOM)
         if self._should_alloc_retry(gfp_mask, order):
             return self._stall(STALLED_RECLAIM)
-        return NO_PAGE_SLOT
+        return NO_PAGE
 
     def _should_alloc_retry(self, gfp_mask: i64, order: i64) -> bool:
         """``should_alloc_retry`` when reclaim has reclaimed nothing."""
@@ -486,7 +487,7 @@ class Linux3PageAllocator(PageAllocator):
     def _stall(self, why: i64) -> i64:
         self.stalled = why
         self.outcome = why
-        return NO_PAGE_SLOT
+        return NO_PAGE
 
     def _got_pg(self, page: i64, order: i64, alloc_flags: i64, outcome: i64) -> i64:
         """A page from the slow path: name its source and, by P3 of the seed, mark it."""
@@ -501,16 +502,6 @@ class Linux3PageAllocator(PageAllocator):
         return page
 
     # Freeing.
-
-    def page_zone(self, pfn: i64) -> Zone:
-        """``page_zone``: the zone a page frame belongs to."""
-        zones = self.zones
-        found = zones[0]
-        for zone in zones:
-            if pfn < zone.start_pfn:
-                break
-            found = zone
-        return found
 
     def free_pages(self, pfn: i64, order: i64, cold: bool) -> None:
         """``__free_pages``: single pages to the cpu's list, others to the buddy. P4."""
@@ -530,13 +521,90 @@ class Linux3PageAllocator(PageAllocator):
         """``page->pfmemalloc`` of the first page of an allocation."""
         return self.mem.state[self.mem.slot(pfn)] & PG_PFMEMALLOC != 0
 
+    # What it looks like from outside.
+
+    def boot(self) -> dict[str, object]:
+        """What boot and ``min_free_kbytes`` computed, by the vectors' key names."""
+        mem = self.mem
+        lists = list(zip(self.zonelists, self.thisnode_zonelists, strict=True))
+        zonelists: list[dict[str, object]] = []
+        for nid, (fallback, own) in enumerate(lists):
+            zonelists.append(_zonelist_report(nid, fallback))
+            if self._numa:
+                zonelists.append(_zonelist_report(nid, own))
+        return {
+            "min_free_kbytes": self.min_free_kbytes,
+            "group_by_mobility_disabled": int(self.rules.group_by_mobility_disabled),
+            "sizeof_struct_page": _STRUCT_PAGE_SIZE,
+            "totalram_pages": sum(int(zone.managed_pages) for zone in self.zones),
+            "zones": [
+                {
+                    "nid": int(zone.nid),
+                    "zone": zone.name,
+                    "zidx": int(zone.type),
+                    "start_pfn": int(zone.start_pfn),
+                    "spanned_pages": int(zone.spanned_pages),
+                    "present_pages": int(zone.present_pages),
+                    "wmark": {
+                        "min": int(zone.wmark_min),
+                        "low": int(zone.wmark_low),
+                        "high": int(zone.wmark_high),
+                    },
+                    "lowmem_reserve": [int(pages) for pages in zone.lowmem_reserve],
+                    "pcp_high": int(zone.pcp_high),
+                    "pcp_batch": int(zone.pcp_batch),
+                    "free": int(zone.free_pages),
+                }
+                for zone in self.zones
+            ],
+            "pageblock_order": PAGEBLOCK_ORDER,
+            "reserve_blocks": [
+                block << PAGEBLOCK_ORDER
+                for block in range(len(mem.block_type))
+                if int(mem.block_type[block]) == MIGRATE_RESERVE
+            ],
+            "zonelists": zonelists,
+        }
+
+    def state(self) -> list[dict[str, object]]:
+        """Every zone's state as the vectors' digests write it."""
+        return [self._zone_state(zone) for zone in self.zones]
+
+    def _zone_state(self, zone: Zone) -> dict[str, object]:
+        mem = self.mem
+        free_lists: dict[str, list[int]] = {}
+        for order in range(MAX_ORDER):
+            for migratetype in range(NR_FREE_TYPES):
+                pfns = mem.list_pfns(zone.free_list(order, migratetype))
+                if pfns:
+                    free_lists[f"{order}/{migratetype}"] = pfns
+        first = int(zone.start_pfn) >> PAGEBLOCK_ORDER
+        last = (int(zone.start_pfn + zone.spanned_pages) - 1) >> PAGEBLOCK_ORDER
+        return {
+            "nid": int(zone.nid),
+            "zone": zone.name,
+            "free": int(zone.free_pages),
+            "nr_free": [int(blocks) for blocks in zone.nr_free],
+            "free_lists": free_lists,
+            "pcp": [
+                {
+                    "count": int(zone.pcp_count[cpu]),
+                    "lists": [
+                        mem.list_pfns(zone.pcp_list(cpu, t)) for t in range(MIGRATE_PCPTYPES)
+                    ],
+                }
+                for cpu in range(len(self.cpu_node))
+            ],
+            "slab_pages": [int(zone.slab_reclaimable), int(zone.slab_unreclaimable)],
+            "block_types": "".join(
+                str(int(mem.block_type[block])) for block in range(first, last + 1)
+            ),
+        }
+
     def drain_all_pages(self) -> None:
         """``drain_all_pages``: every cpu's lists, ascending."""
         for cpu in range(len(self.cpu_node)):
             drain_pages(self.mem, self.zones, self.rules, cpu)
-
-
-NO_PAGE_SLOT: Final = -1
 
 
 def _wmark(zone: Zone, alloc_flags: i64) -> i64:
@@ -547,6 +615,14 @@ def _wmark(zone: Zone, alloc_flags: i64) -> i64:
     if which == ALLOC_WMARK_LOW:
         return zone.wmark_low
     return zone.wmark_high
+
+
+def _zonelist_report(nid: int, zonelist: Zonelist) -> dict[str, object]:
+    return {
+        "nid": nid,
+        "thisnode": int(zonelist.thisnode),
+        "order": [[int(zone.nid), zone.name] for zone in zonelist.zones],
+    }
 
 
 def _falling_type(zone: Zone) -> int:

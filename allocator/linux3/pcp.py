@@ -11,12 +11,12 @@ from mypy_extensions import i64
 from allocator.linux3.buddy import (
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
-    NO_PAGE,
     BuddyRules,
     _free_one_page,
     _rmqueue,
 )
 from allocator.mem_map import PG_PCP, MemMap
+from allocator.page_allocator import NO_PAGE
 from allocator.zone import Zone
 
 

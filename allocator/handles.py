@@ -1,0 +1,134 @@
+"""Live handles: what each handle of the trace stands for in the model.
+
+An open-addressing hash table in one packed array, key and value side by side, so
+that an event costs about one cache line however many handles are live. Deleting
+shifts entries back, so there are no tombstones and no decay.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from librt.vecs import vec
+from mypy_extensions import i64
+
+ABSENT: Final = -1
+"""What :meth:`HandleTable.pop` and :meth:`HandleTable.get` return for an unknown handle."""
+
+_SPREAD: Final = 0x2545F491
+"""Odd multiplier. Runs of 128 handles stay together in memory, runs are spread:
+consecutive numbers, the common case, are then read in order."""
+_RUN_BITS: Final = 7
+_FIRST_SIZE: Final = 1024
+
+
+class HandleTable:
+    """A map from 64-bit handle (not 0) to a value of 0 or more."""
+
+    __slots__ = ("_cells", "_grow_at", "_mask", "live")
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self._cells: vec[i64] = vec[i64]([0] * (2 * _FIRST_SIZE))
+        self._mask: i64 = _FIRST_SIZE - 1
+        self._grow_at: i64 = _FIRST_SIZE * 5 // 8
+        self.live: i64 = 0
+        """Number of handles in the table."""
+
+    def put(self, handle: i64, value: i64) -> bool:
+        """Add a handle; False, and nothing changed, if it is there already."""
+        if self.live >= self._grow_at:
+            self._grow()
+        cells = self._cells
+        mask = self._mask
+        at = (handle + (handle >> _RUN_BITS) * _SPREAD) & mask
+        while True:
+            key = cells[2 * at]
+            if key == 0:
+                cells[2 * at] = handle
+                cells[2 * at + 1] = value
+                self.live += 1
+                return True
+            if key == handle:
+                return False
+            at = (at + 1) & mask
+
+    def set(self, handle: i64, value: i64) -> None:
+        """Change the value of a handle that is in the table."""
+        cells = self._cells
+        mask = self._mask
+        at = (handle + (handle >> _RUN_BITS) * _SPREAD) & mask
+        while cells[2 * at] != handle:
+            at = (at + 1) & mask
+        cells[2 * at + 1] = value
+
+    def get(self, handle: i64) -> i64:
+        """The handle's value, or ABSENT."""
+        cells = self._cells
+        mask = self._mask
+        at = (handle + (handle >> _RUN_BITS) * _SPREAD) & mask
+        while True:
+            key = cells[2 * at]
+            if key == handle:
+                return cells[2 * at + 1]
+            if key == 0:
+                return ABSENT
+            at = (at + 1) & mask
+
+    def pop(self, handle: i64) -> i64:
+        """Remove a handle and return its value, or ABSENT."""
+        cells = self._cells
+        mask = self._mask
+        at = (handle + (handle >> _RUN_BITS) * _SPREAD) & mask
+        while True:
+            key = cells[2 * at]
+            if key == handle:
+                break
+            if key == 0:
+                return ABSENT
+            at = (at + 1) & mask
+        value = cells[2 * at + 1]
+        self.live -= 1
+        # Close the gap: move back every entry of the run that may stand here.
+        hole = at
+        while True:
+            at = (at + 1) & mask
+            key = cells[2 * at]
+            if key == 0:
+                cells[2 * hole] = 0
+                return value
+            home = (key + (key >> _RUN_BITS) * _SPREAD) & mask
+            if (at - home) & mask >= (at - hole) & mask:
+                cells[2 * hole] = key
+                cells[2 * hole + 1] = cells[2 * at + 1]
+                hole = at
+
+    def _grow(self) -> None:
+        old = self._cells
+        size = (self._mask + 1) * 2
+        cells = vec[i64]([0] * (2 * size))
+        mask = size - 1
+        i: i64 = 0
+        end: i64 = len(old)
+        while i < end:
+            key = old[i]
+            if key != 0:
+                at = (key + (key >> _RUN_BITS) * _SPREAD) & mask
+                while cells[2 * at] != 0:
+                    at = (at + 1) & mask
+                cells[2 * at] = key
+                cells[2 * at + 1] = old[i + 1]
+            i += 2
+        self._cells = cells
+        self._mask = mask
+        self._grow_at = size * 5 // 8
+
+    def items(self) -> list[tuple[int, int]]:
+        """Every (handle, value), by handle (for digests and checks)."""
+        pairs: list[tuple[int, int]] = []
+        cells = self._cells
+        for i in range(0, len(cells), 2):
+            if cells[i] != 0:
+                pairs.append((int(cells[i]), int(cells[i + 1])))
+        pairs.sort()
+        return pairs

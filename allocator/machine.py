@@ -1,0 +1,465 @@
+"""One machine: page allocator and one object allocator, fed with events.
+
+:meth:`Machine.apply` takes packed records (:mod:`allocator.events`); the direct
+methods (``page_alloc``, ``obj_alloc``, …) do one operation each and leave what a
+kernel engineer would ask about in ``answer``. Both go the same way through the
+model.
+
+A handle of the trace maps to what the model gave for it. Where the model denied,
+the handle is remembered as denied, so that its free is known for what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from librt.strings import read_i16_le, read_i32_le, read_i64_le
+from librt.vecs import vec
+from mypy_extensions import i64
+
+from allocator.config import CacheSpec, MachineConfig
+from allocator.events import (
+    ARG_AT,
+    CPU_AT,
+    CTX_AT,
+    CTX_COLD,
+    CTX_HARDIRQ,
+    CTX_MEMDIE,
+    CTX_PF_MEMALLOC,
+    CTX_SOFTIRQ,
+    GFP_AT,
+    HANDLE_AT,
+    KMALLOC,
+    MARK,
+    MIN_FREE,
+    NODE_AT,
+    OBJ_ALLOC,
+    OBJ_FREE,
+    OP_AT,
+    PAGE_ALLOC,
+    PAGE_FREE,
+    REAP,
+    RECORD_SIZE,
+    SHRINK,
+    TS_NS_AT,
+)
+from allocator.gfp import FLAVOURS, translate
+from allocator.handles import ABSENT, HandleTable
+from allocator.linux3.page_alloc import Linux3PageAllocator
+from allocator.linux3.slab import Slab3
+from allocator.object_allocator import (
+    INDEX_MASK,
+    INDEX_SHIFT,
+    LARGE,
+    NO_CACHE,
+    NO_OBJECT,
+    ObjectAllocator,
+)
+from allocator.outcome import (
+    CALLER_ATOMIC,
+    CALLER_GFP_MEMALLOC,
+    CALLER_INTERRUPT,
+    CALLER_MEMDIE,
+    CALLER_PF_MEMALLOC,
+    CALLER_PLAIN,
+    DENIED_NO_CACHE,
+    KIND_KMALLOC,
+    KIND_OBJECT,
+    KIND_PAGE,
+    NR_CALLERS,
+    NR_KINDS,
+    NR_OUTCOMES,
+    OBJ_LARGE,
+)
+from allocator.page_allocator import NO_ALLOC_FLAGS, NO_PAGE, PageAllocator
+from allocator.revision import Variant
+from allocator.task import Task
+
+# A handle's value: payload << VALUE_SHIFT | cache << 2 | kind.
+_KIND_MASK: Final = 3
+_PAGE: Final = 0
+"""Payload pfn << 4 | order."""
+_OBJECT: Final = 1
+"""Payload objp."""
+_DENIED: Final = 2
+_CACHE_SHIFT: Final = 2
+_CACHE_MASK: Final = 0x3FFF
+_VALUE_SHIFT: Final = 16
+_ORDER_BITS: Final = 4
+
+
+class Answer:
+    """What the last direct operation came to; the keys of the conformance vectors."""
+
+    __slots__ = ("af", "cache", "idx", "large", "nid", "order", "pfm", "pfn", "slab", "wk", "zone")
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self.pfn: int = -1
+        self.nid: int = -1
+        self.zone: str = ""
+        self.order: int = 0
+        self.slab: int = -1
+        self.idx: int = -1
+        self.cache: str = ""
+        self.pfm: int = 0
+        self.af: int = NO_ALLOC_FLAGS
+        self.wk: int = 0
+        self.large: bool = False
+
+
+class Machine:
+    """A machine of one configuration, run by one allocator at one revision."""
+
+    __slots__ = (
+        "_cache_ids",
+        "_cpu_node",
+        "_flavour",
+        "_gfp_cache",
+        "_gfp_flavour",
+        "_highest_gfp",
+        "_last_gfp",
+        "_last_value",
+        "_memalloc_bits",
+        "_outcomes",
+        "answer",
+        "config",
+        "current",
+        "denied_frees",
+        "events",
+        "handles",
+        "last_ts_ns",
+        "mark",
+        "object_frees",
+        "objects",
+        "page_frees",
+        "pages",
+        "reused_handles",
+        "unknown_frees",
+        "variant",
+    )
+
+    def __init__(
+        self,
+        config: MachineConfig,
+        variant: Variant,
+        caches: Sequence[CacheSpec] = (),
+        gfp_flavour: str | None = None,
+    ) -> None:
+        """Boot the machine and create the caches, in the order given.
+
+        ``gfp_flavour`` is the flavour of the masks in the events; None is the
+        revision's own.
+        """
+        self.config: MachineConfig = config
+        self.variant: Variant = variant
+        self.current: Task = Task()
+        pages = Linux3PageAllocator(config, variant.revision, self.current)
+        self.pages: PageAllocator = pages
+        self.objects: ObjectAllocator = Slab3(config, variant.revision, pages, self.current)
+        self._cpu_node: vec[i64] = vec[i64](config.cpu_node)
+        self.handles: HandleTable = HandleTable()
+        self.answer: Answer = Answer()
+        self.events: i64 = 0
+        self.last_ts_ns: i64 = 0
+        self.mark: i64 = -1
+        """Label id of the last MARK, or -1."""
+        self.page_frees: i64 = 0
+        self.object_frees: i64 = 0
+        self.denied_frees: i64 = 0
+        self.unknown_frees: i64 = 0
+        self.reused_handles: i64 = 0
+        self._outcomes: vec[i64] = vec[i64]([0] * (NR_CALLERS * NR_KINDS * NR_OUTCOMES))
+        self._flavour: str = variant.revision.gfp_flavour
+        self._gfp_flavour: str = self._flavour if gfp_flavour is None else gfp_flavour
+        self._gfp_cache: dict[int, int] = {}
+        self._last_gfp: i64 = -1
+        self._last_value: i64 = 0
+        self._memalloc_bits: i64 = FLAVOURS[self._flavour].get("__GFP_MEMALLOC", 0)
+        self._cache_ids: vec[i64] = vec[i64]([NO_CACHE] * (max((c.id for c in caches), default=-1) + 1))
+        for spec in caches:
+            self._cache_ids[spec.id] = self.objects.cache_create(
+                spec.name, spec.size, spec.align, spec.flags
+            )
+
+    # The stream.
+
+    def apply(self, records: bytes) -> None:
+        """Apply packed records, which :func:`allocator.events.check_records` has passed."""
+        size: i64 = len(records)
+        at: i64 = 0
+        while at < size:
+            op: i64 = records[at + OP_AT]
+            ctx: i64 = records[at + CTX_AT]
+            handle = read_i64_le(records, at + HANDLE_AT)
+            cpu = i64(read_i16_le(records, at + CPU_AT)) & 0xFFFF
+            if op == OBJ_FREE or op == PAGE_FREE:
+                self._free(handle, cpu, ctx)
+            elif op <= KMALLOC:
+                gfp = i64(read_i32_le(records, at + GFP_AT)) & 0xFFFFFFFF
+                arg = i64(read_i32_le(records, at + ARG_AT)) & 0xFFFFFFFF
+                node = i64(read_i16_le(records, at + NODE_AT))
+                value = self._translated(gfp)
+                if value & 1:
+                    ctx |= CTX_PF_MEMALLOC
+                self._enter(cpu, ctx)
+                if op == PAGE_ALLOC:
+                    self._page_alloc(handle, arg, value >> 1, node)
+                elif op == OBJ_ALLOC:
+                    self._obj_alloc(handle, self._cache_ids[arg], value >> 1, node, KIND_OBJECT)
+                else:
+                    self._kmalloc(handle, arg, value >> 1, node)
+            else:
+                arg = i64(read_i32_le(records, at + ARG_AT)) & 0xFFFFFFFF
+                self._other(op, arg, cpu)
+            at += RECORD_SIZE
+        if size > 0:
+            self.events += size // RECORD_SIZE
+            self.last_ts_ns = read_i64_le(records, size - RECORD_SIZE + TS_NS_AT)
+
+    def _other(self, op: i64, arg: i64, cpu: i64) -> None:
+        self._enter(cpu, 0)
+        if op == REAP:
+            self.objects.reap()
+        elif op == SHRINK:
+            self.objects.shrink(self._cache_ids[arg])
+        elif op == MIN_FREE:
+            self.pages.set_min_free_kbytes(int(arg))
+        elif op == MARK:
+            self.mark = arg
+
+    def _translated(self, gfp: i64) -> i64:
+        """The event's mask in the revision's numbers, shifted left; bit 0 adds PF_MEMALLOC."""
+        if gfp == self._last_gfp:
+            return self._last_value
+        found = self._gfp_cache.get(gfp)
+        if found is None:
+            mask, memalloc = translate(gfp, self._gfp_flavour, self._flavour)
+            found = mask << 1 | (1 if memalloc else 0)
+            self._gfp_cache[gfp] = found
+        self._last_gfp = gfp
+        self._last_value = found
+        return self._last_value
+
+    def _enter(self, cpu: i64, ctx: i64) -> None:
+        current = self.current
+        current.cpu = cpu
+        current.node = self._cpu_node[cpu]
+        current.ctx = ctx
+        self.pages.begin_op()
+
+    def _caller(self, gfp: i64) -> i64:
+        """Which kind of caller asks, most entitled first."""
+        ctx = self.current.ctx
+        if gfp & self._memalloc_bits:
+            return CALLER_GFP_MEMALLOC
+        if ctx & CTX_PF_MEMALLOC:
+            return CALLER_PF_MEMALLOC
+        if ctx & CTX_MEMDIE:
+            return CALLER_MEMDIE
+        if ctx & (CTX_SOFTIRQ | CTX_HARDIRQ):
+            return CALLER_INTERRUPT
+        # __GFP_WAIT, or __GFP_DIRECT_RECLAIM: the caller may sleep.
+        return CALLER_PLAIN if gfp & 0x10 else CALLER_ATOMIC
+
+    def _count(self, kind: i64, gfp: i64, outcome: i64) -> None:
+        self._outcomes[(self._caller(gfp) * NR_KINDS + kind) * NR_OUTCOMES + outcome] += 1
+
+    def _page_alloc(self, handle: i64, order: i64, gfp: i64, node: i64) -> i64:
+        if self.handles.get(handle) != ABSENT:
+            self.reused_handles += 1
+            return 0
+        pfn = self.pages.alloc_pages(gfp, order, node)
+        outcome = self.pages.outcome
+        self._count(KIND_PAGE, gfp, outcome)
+        if pfn == NO_PAGE:
+            self.handles.put(handle, _DENIED)
+        else:
+            self.handles.put(handle, (pfn << _ORDER_BITS | order) << _VALUE_SHIFT | _PAGE)
+        return outcome
+
+    def _obj_alloc(self, handle: i64, number: i64, gfp: i64, node: i64, kind: i64) -> i64:
+        # Reserve the handle first: one look-up serves the test and the store.
+        if not self.handles.put(handle, _DENIED):
+            self.reused_handles += 1
+            return 0
+        objp = self.objects.alloc(number, gfp, node)
+        outcome = self.objects.outcome
+        if objp == NO_OBJECT:
+            if self.pages.stalled != 0:
+                outcome = self.pages.stalled
+        else:
+            self.handles.set(handle, objp << _VALUE_SHIFT | number << _CACHE_SHIFT | _OBJECT)
+        self._count(kind, gfp, outcome)
+        return outcome
+
+    def _kmalloc(self, handle: i64, size: i64, gfp: i64, node: i64) -> i64:
+        number = self.objects.kmalloc_cache(size, gfp)
+        if number >= 0:
+            return self._obj_alloc(handle, number, gfp, node, KIND_KMALLOC)
+        if self.handles.get(handle) != ABSENT:
+            self.reused_handles += 1
+            return 0
+        if number == NO_CACHE:
+            self._count(KIND_KMALLOC, gfp, DENIED_NO_CACHE)
+            self.handles.put(handle, _DENIED)
+            return DENIED_NO_CACHE
+        order: i64 = 0
+        while 4096 << order < size:
+            order += 1
+        pfn = self.objects.kmalloc_large(order, gfp, node)
+        outcome = self.pages.outcome
+        if pfn == NO_PAGE:
+            self.handles.put(handle, _DENIED)
+        else:
+            outcome = OBJ_LARGE
+            self.handles.put(handle, (pfn << _ORDER_BITS | order) << _VALUE_SHIFT | _PAGE)
+        self._count(KIND_KMALLOC, gfp, outcome)
+        return outcome
+
+    def _free(self, handle: i64, cpu: i64, ctx: i64) -> None:
+        value = self.handles.pop(handle)
+        if value == ABSENT:
+            self.unknown_frees += 1
+            return
+        kind = value & _KIND_MASK
+        payload = value >> _VALUE_SHIFT
+        if kind == _DENIED:
+            self.denied_frees += 1
+            return
+        self._enter(cpu, 0)
+        if kind == _OBJECT:
+            self.object_frees += 1
+            self.objects.free(value >> _CACHE_SHIFT & _CACHE_MASK, payload)
+        else:
+            self.page_frees += 1
+            order = payload & ((1 << _ORDER_BITS) - 1)
+            self.pages.free_pages(payload >> _ORDER_BITS, order, ctx & CTX_COLD != 0)
+
+    # One operation at a time.
+
+    def page_alloc(self, handle: int, order: int, gfp: int, cpu: int, node: int, ctx: int) -> int:
+        """``alloc_pages`` (node -1) or ``alloc_pages_node``: the outcome code."""
+        self._enter(cpu, ctx)
+        outcome = self._page_alloc(handle, order, gfp, node)
+        self._tell(handle)
+        return int(outcome)
+
+    def page_free(self, handle: int, cpu: int, cold: bool) -> None:
+        """``__free_pages``; cold is the cold form of ``free_hot_cold_page``."""
+        self._free(handle, cpu, CTX_COLD if cold else 0)
+        self._tell(handle)
+
+    def obj_alloc(self, handle: int, cache: int, gfp: int, cpu: int, node: int, ctx: int) -> int:
+        """``kmem_cache_alloc`` from the cache with that number: the outcome code."""
+        self._enter(cpu, ctx)
+        outcome = self._obj_alloc(handle, cache, gfp, node, KIND_OBJECT)
+        self._tell(handle)
+        return int(outcome)
+
+    def kmalloc(self, handle: int, size: int, gfp: int, cpu: int, node: int, ctx: int) -> int:
+        """``__kmalloc``: the outcome code."""
+        self._enter(cpu, ctx)
+        outcome = self._kmalloc(handle, size, gfp, node)
+        self._tell(handle)
+        return int(outcome)
+
+    def obj_free(self, handle: int, cpu: int) -> None:
+        """``kmem_cache_free`` or ``kfree``."""
+        self._free(handle, cpu, 0)
+        self._tell(handle)
+
+    def reap(self, cpu: int) -> None:
+        """``cache_reap`` on a cpu."""
+        self._enter(cpu, 0)
+        self.objects.reap()
+        self._tell(0)
+
+    def cache_shrink(self, cache: int, cpu: int) -> int:
+        """``kmem_cache_shrink``: its return value."""
+        self._enter(cpu, 0)
+        result = self.objects.shrink(cache)
+        self._tell(0)
+        return result
+
+    def drain_all_pages(self, cpu: int) -> None:
+        """``drain_all_pages``."""
+        self._enter(cpu, 0)
+        self.pages.drain_all_pages()
+        self._tell(0)
+
+    def tick(self, jiffies: int) -> None:
+        """Let ``jiffies`` timer ticks of 4 ms pass."""
+        self.pages.begin_op()
+        self.pages.jiffies += jiffies
+        self._tell(0)
+
+    def set_min_free_kbytes(self, kbytes: int) -> None:
+        """Set ``min_free_kbytes`` as the sysctl does."""
+        self.pages.begin_op()
+        self.pages.set_min_free_kbytes(kbytes)
+        self._tell(0)
+
+    def cache_create(self, name: str, size: int, align: int, flags: int) -> int:
+        """``kmem_cache_create`` on cpu 0: the cache's number."""
+        self._enter(0, 0)
+        number = self.objects.cache_create(name, size, align, flags)
+        self._tell(0)
+        return number
+
+    def cache_number(self, name: str) -> int:
+        """Number of the cache with that name, or -1."""
+        return self.objects.cache_number(name)
+
+    def geometry(self, cache: int) -> dict[str, object]:
+        """What ``kmem_cache_create`` computed for a cache."""
+        return self.objects.geometry(cache)
+
+    @property
+    def pfmemalloc_active(self) -> bool:
+        """SLAB's global flag."""
+        return self.objects.pfmemalloc_active
+
+    def free_by_zone(self) -> list[int]:
+        """NR_FREE_PAGES of each zone, in node, then zone order."""
+        return [int(zone.free_pages) for zone in self.pages.zones]
+
+    def boot(self) -> dict[str, object]:
+        """What the kernel computed from the configuration."""
+        return {**self.pages.boot(), **self.objects.boot()}
+
+    def _tell(self, handle: int) -> None:
+        answer = self.answer
+        pages = self.pages
+        answer.af = int(pages.alloc_flags_seen)
+        answer.wk = int(pages.kswapd_wakeups)
+        value = self.handles.get(handle) if handle else i64(ABSENT)
+        if value == ABSENT or value & _KIND_MASK == _DENIED:
+            return
+        payload = value >> _VALUE_SHIFT
+        if value & _KIND_MASK == _OBJECT:
+            number = value >> _CACHE_SHIFT & _CACHE_MASK
+            answer.slab = int(self.objects.slab_pfn(number, payload))
+            answer.idx = int(payload >> INDEX_SHIFT & INDEX_MASK)
+            answer.cache = self.objects.cache_name(int(number))
+            answer.pfm = int(self.objects.obj_pfmemalloc(number, payload))
+            answer.large = False
+            return
+        pfn = payload >> _ORDER_BITS
+        zone = pages.page_zone(pfn)
+        answer.pfn = int(pfn)
+        answer.order = int(payload & ((1 << _ORDER_BITS) - 1))
+        answer.nid = int(zone.nid)
+        answer.zone = zone.name
+        answer.pfm = int(pages.page_pfmemalloc(pfn))
+        answer.large = True
+
+    def state(self, level: str) -> dict[str, object]:
+        """The state as the vectors' digests write it; level L1, L2 or L3."""
+        state: dict[str, object] = {"zones": self.pages.state()}
+        if level == "L2":
+            state["pfmemalloc_active"] = int(self.objects.pfmemalloc_active)
+        if level != "L1":
+            state["caches"] = self.objects.state()
+        return state

@@ -7,7 +7,9 @@ and exits with its code; anything else that escapes is a fault of the program.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
+
+from allocator.events import BAD_REASONS
 
 EXIT_GOOD: Final = 0
 """All went well."""
@@ -29,3 +31,95 @@ class StoppedError(PfmemdError):
     """Something outside the input gave way: a connection, a disk, a peer."""
 
     exit_code: ClassVar[int] = EXIT_STOPPED
+
+
+TOO_LARGE: Final = "too_large"
+"""More bytes or events than the limits allow."""
+NOT_MSGPACK: Final = "not_msgpack"
+"""Bytes that are no msgpack object, or a cut one."""
+SHAPE: Final = "shape"
+"""Msgpack, but not the map that a batch is: keys, types, number ranges."""
+VERSION: Final = "version"
+"""A version of the format that this program does not read."""
+SOURCE: Final = "source"
+"""A source name outside the character set or too long."""
+HEADER: Final = "header"
+"""A header that describes no machine, or names its caches twice."""
+ROW: Final = "row"
+"""A readable event that is not eight integers in range."""
+GFP: Final = "gfp"
+"""A gfp mask with bits that the header's flavour does not have."""
+NO_HEADER: Final = "no_header"
+"""Events before the header of their epoch."""
+SEQUENCE: Final = "sequence"
+"""A batch number, an epoch or a header out of its turn."""
+
+BATCH_ERROR_REASONS: Final = (
+    TOO_LARGE,
+    NOT_MSGPACK,
+    SHAPE,
+    VERSION,
+    SOURCE,
+    HEADER,
+    ROW,
+    *BAD_REASONS.values(),
+    GFP,
+    NO_HEADER,
+    SEQUENCE,
+)
+"""Why a batch is refused: a closed set, for a metric label."""
+
+
+class BatchError(PfmemdError, ValueError):
+    """A batch that is refused whole, and where in it the trouble is.
+
+    ``reason`` is one of :data:`BATCH_ERROR_REASONS`. ``event`` counts from 0 within
+    the batch; ``offset`` is a byte within the batch. Whoever knows where the batch
+    stands adds that by :meth:`at`.
+    """
+
+    def __init__(
+        self, what: str, *, reason: str, event: int | None = None, offset: int | None = None
+    ) -> None:
+        super().__init__(what)
+        self.what = what
+        self.reason = reason
+        self.event = event
+        self.offset = offset
+        self.batch: int | None = None
+        self.start: int | None = None
+
+    def at(self, batch: int | None = None, start: int | None = None) -> Self:
+        """Say which batch it is, counting from 1, and at which byte of its file it starts."""
+        self.batch = self.batch if batch is None else batch
+        self.start = self.start if start is None else start
+        return self
+
+    def __str__(self) -> str:
+        where = []
+        if self.batch is not None:
+            where.append(f"batch {self.batch}")
+        if self.start is not None:
+            where.append(f"byte {self.start + (self.offset or 0)}")
+        elif self.offset is not None:
+            where.append(f"byte {self.offset} of the batch")
+        if self.event is not None:
+            where.append(f"event {self.event}")
+        return f"{', '.join(where)}: {self.what}" if where else self.what
+
+
+_SHOWN_LENGTH: Final = 64
+_SHOWN_TYPES: Final[dict[type, str]] = {tuple: "an array", list: "an array", dict: "a map"}
+
+
+def shown(value: object) -> str:
+    """Return a short form of a value from outside, for an error's sentence.
+
+    A nested value is only named by its type: its repr could be long, or too deep.
+    """
+    if isinstance(value, str | bytes):
+        cut = value[:_SHOWN_LENGTH]
+        return repr(cut) if len(value) == len(cut) else f"{cut!r}... of length {len(value)}"
+    if isinstance(value, int | float) or value is None:
+        return repr(value)
+    return _SHOWN_TYPES.get(type(value), f"a {type(value).__name__}")

@@ -46,12 +46,10 @@ from allocator.events import (
 )
 from allocator.gfp import FLAVOURS, translate
 from allocator.handles import ABSENT, HandleTable
-from allocator.linux3.page_alloc import Linux3PageAllocator
-from allocator.linux3.slab import Slab3
+from allocator.kernel import boot_kernel
 from allocator.object_allocator import (
     INDEX_MASK,
     INDEX_SHIFT,
-    LARGE,
     NO_CACHE,
     NO_OBJECT,
     ObjectAllocator,
@@ -155,9 +153,9 @@ class Machine:
         self.config: MachineConfig = config
         self.variant: Variant = variant
         self.current: Task = Task()
-        pages = Linux3PageAllocator(config, variant.revision, self.current)
+        pages, objects = boot_kernel(config, variant, self.current)
         self.pages: PageAllocator = pages
-        self.objects: ObjectAllocator = Slab3(config, variant.revision, pages, self.current)
+        self.objects: ObjectAllocator = objects
         self._cpu_node: vec[i64] = vec[i64](config.cpu_node)
         self.handles: HandleTable = HandleTable()
         self.answer: Answer = Answer()

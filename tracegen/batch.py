@@ -280,7 +280,7 @@ class _Envelope:
                 offset=len(data),
             ) from None
         except (ValueError, msgpack.UnpackException) as error:
-            raise _undecodable(error, unpacker.tell()) from None
+            raise undecodable(error, unpacker.tell()) from None
         if unpacker.tell() != len(data):
             raise BatchError(
                 f"{len(data) - unpacker.tell()} bytes follow the batch, expected none",
@@ -364,9 +364,9 @@ class _Envelope:
         return value
 
 
-def _undecodable(error: Exception, at: int | None = None) -> BatchError:
+def undecodable(error: Exception, at: int | None = None) -> BatchError:
     """What msgpack says of bytes that break a limit or are no msgpack, in one line."""
-    said = " ".join(str(error).split())
+    said = " ".join(str(error).split()) or "a byte that begins nothing"
     if isinstance(error, msgpack.StackError):
         said = "nested too deeply"
     return BatchError(f"undecodable msgpack: {said:.120}", reason=NOT_MSGPACK, offset=at)
@@ -422,7 +422,7 @@ def _decode_rows(payload: bytes, limits: BatchLimits) -> tuple[Any, ...]:
             max_ext_len=0,
         )
     except (ValueError, msgpack.UnpackException) as error:
-        raise _undecodable(error) from None
+        raise undecodable(error) from None
     return events
 
 
@@ -492,7 +492,7 @@ def _parse_header(payload: bytes) -> Header:
     except BatchError:
         raise
     except (ValueError, msgpack.UnpackException) as error:
-        raise _undecodable(error) from None
+        raise undecodable(error) from None
     return parse_header(wire)
 
 

@@ -37,6 +37,8 @@ TOO_LARGE: Final = "too_large"
 """More bytes or events than the limits allow."""
 NOT_MSGPACK: Final = "not_msgpack"
 """Bytes that are no msgpack object, or a cut one."""
+TRUNCATED: Final = "truncated"
+"""A trace that ends in the middle of a batch, or before the first one."""
 SHAPE: Final = "shape"
 """Msgpack, but not the map that a batch is: keys, types, number ranges."""
 VERSION: Final = "version"
@@ -57,6 +59,7 @@ SEQUENCE: Final = "sequence"
 BATCH_ERROR_REASONS: Final = (
     TOO_LARGE,
     NOT_MSGPACK,
+    TRUNCATED,
     SHAPE,
     VERSION,
     SOURCE,
@@ -88,11 +91,15 @@ class BatchError(PfmemdError, ValueError):
         self.offset = offset
         self.batch: int | None = None
         self.start: int | None = None
+        self.file: str | None = None
 
-    def at(self, batch: int | None = None, start: int | None = None) -> Self:
-        """Say which batch it is, counting from 1, and at which byte of its file it starts."""
+    def at(
+        self, *, batch: int | None = None, start: int | None = None, file: str | None = None
+    ) -> Self:
+        """Say which batch it is, counting from 1, and where: in what, from which byte on."""
         self.batch = self.batch if batch is None else batch
         self.start = self.start if start is None else start
+        self.file = self.file if file is None else file
         return self
 
     def __str__(self) -> str:
@@ -105,7 +112,8 @@ class BatchError(PfmemdError, ValueError):
             where.append(f"byte {self.offset} of the batch")
         if self.event is not None:
             where.append(f"event {self.event}")
-        return f"{', '.join(where)}: {self.what}" if where else self.what
+        parts = [self.file or "", ", ".join(where), self.what]
+        return ": ".join(part for part in parts if part)
 
 
 _SHOWN_LENGTH: Final = 64

@@ -15,10 +15,12 @@ from mypy_extensions import i64
 ABSENT: Final = -1
 """What :meth:`HandleTable.pop` and :meth:`HandleTable.get` return for an unknown handle."""
 
-_SPREAD: Final = 0x2545F491
-"""Odd multiplier. Runs of 128 handles stay together in memory, runs are spread:
-consecutive numbers, the common case, are then read in order."""
-_RUN_BITS: Final = 7
+_SPREAD: Final = 0x9E3779B1
+"""2^32 divided by the golden ratio: consecutive handles land far apart, so that runs
+of occupied cells stay short. Keeping neighbours together looks better for the cache
+and measured four times slower, because such runs grow long."""
+_DROP_BITS: Final = 15
+"""The product's lowest bits depend on few bits of the handle."""
 _FIRST_SIZE: Final = 1024
 
 
@@ -31,42 +33,39 @@ class HandleTable:
         """Begin empty."""
         self._cells: vec[i64] = vec[i64]([0] * (2 * _FIRST_SIZE))
         self._mask: i64 = _FIRST_SIZE - 1
-        self._grow_at: i64 = _FIRST_SIZE * 5 // 8
+        self._grow_at: i64 = _FIRST_SIZE // 2
         self.live: i64 = 0
         """Number of handles in the table."""
 
-    def put(self, handle: i64, value: i64) -> bool:
-        """Add a handle; False, and nothing changed, if it is there already."""
+    def reserve(self, handle: i64) -> i64:
+        """Add a handle and return its cell for :meth:`fill`, or ABSENT if it is live already.
+
+        The cell is good until the next reserve or pop.
+        """
         if self.live >= self._grow_at:
             self._grow()
         cells = self._cells
         mask = self._mask
-        at = (handle + (handle >> _RUN_BITS) * _SPREAD) & mask
+        at = (handle * _SPREAD >> _DROP_BITS) & mask
         while True:
             key = cells[2 * at]
             if key == 0:
                 cells[2 * at] = handle
-                cells[2 * at + 1] = value
                 self.live += 1
-                return True
+                return 2 * at + 1
             if key == handle:
-                return False
+                return ABSENT
             at = (at + 1) & mask
 
-    def set(self, handle: i64, value: i64) -> None:
-        """Change the value of a handle that is in the table."""
-        cells = self._cells
-        mask = self._mask
-        at = (handle + (handle >> _RUN_BITS) * _SPREAD) & mask
-        while cells[2 * at] != handle:
-            at = (at + 1) & mask
-        cells[2 * at + 1] = value
+    def fill(self, cell: i64, value: i64) -> None:
+        """Give a reserved handle its value."""
+        self._cells[cell] = value
 
     def get(self, handle: i64) -> i64:
         """The handle's value, or ABSENT."""
         cells = self._cells
         mask = self._mask
-        at = (handle + (handle >> _RUN_BITS) * _SPREAD) & mask
+        at = (handle * _SPREAD >> _DROP_BITS) & mask
         while True:
             key = cells[2 * at]
             if key == handle:
@@ -79,7 +78,7 @@ class HandleTable:
         """Remove a handle and return its value, or ABSENT."""
         cells = self._cells
         mask = self._mask
-        at = (handle + (handle >> _RUN_BITS) * _SPREAD) & mask
+        at = (handle * _SPREAD >> _DROP_BITS) & mask
         while True:
             key = cells[2 * at]
             if key == handle:
@@ -97,7 +96,7 @@ class HandleTable:
             if key == 0:
                 cells[2 * hole] = 0
                 return value
-            home = (key + (key >> _RUN_BITS) * _SPREAD) & mask
+            home = (key * _SPREAD >> _DROP_BITS) & mask
             if (at - home) & mask >= (at - hole) & mask:
                 cells[2 * hole] = key
                 cells[2 * hole + 1] = cells[2 * at + 1]
@@ -113,7 +112,7 @@ class HandleTable:
         while i < end:
             key = old[i]
             if key != 0:
-                at = (key + (key >> _RUN_BITS) * _SPREAD) & mask
+                at = (key * _SPREAD >> _DROP_BITS) & mask
                 while cells[2 * at] != 0:
                     at = (at + 1) & mask
                 cells[2 * at] = key
@@ -121,7 +120,7 @@ class HandleTable:
             i += 2
         self._cells = cells
         self._mask = mask
-        self._grow_at = size * 5 // 8
+        self._grow_at = size // 2
 
     def items(self) -> list[tuple[int, int]]:
         """Every (handle, value), by handle (for digests and checks)."""

@@ -14,15 +14,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from librt.strings import read_i16_le, read_i32_le, read_i64_le
+from librt.strings import read_i64_le
 from librt.vecs import vec
 from mypy_extensions import i64
 
-from allocator.config import CacheSpec, MachineConfig
+from allocator.config import PAGE_SIZE, CacheSpec, MachineConfig
 from allocator.events import (
-    ARG_AT,
     CPU_AT,
-    CTX_AT,
     CTX_COLD,
     CTX_HARDIRQ,
     CTX_MEMDIE,
@@ -33,10 +31,8 @@ from allocator.events import (
     KMALLOC,
     MARK,
     MIN_FREE,
-    NODE_AT,
     OBJ_ALLOC,
     OBJ_FREE,
-    OP_AT,
     PAGE_ALLOC,
     PAGE_FREE,
     REAP,
@@ -85,6 +81,13 @@ _CACHE_SHIFT: Final = 2
 _CACHE_MASK: Final = 0x3FFF
 _VALUE_SHIFT: Final = 16
 _ORDER_BITS: Final = 4
+
+
+def _page_value(pfn: i64, order: i64) -> i64:
+    """The handle value of pages, or of a denial when ``pfn`` is NO_PAGE."""
+    if pfn == NO_PAGE:
+        return _DENIED
+    return (pfn << _ORDER_BITS | order) << _VALUE_SHIFT | _PAGE
 
 
 class Answer:
@@ -188,17 +191,19 @@ class Machine:
         size: i64 = len(records)
         at: i64 = 0
         while at < size:
-            op: i64 = records[at + OP_AT]
-            ctx: i64 = records[at + CTX_AT]
+            # Whole words: the last holds cpu, node, op and ctx, the one before gfp and arg.
+            word = read_i64_le(records, at + CPU_AT)
+            op = word >> 32 & 0xFF
+            ctx = word >> 40 & 0xFF
+            cpu = word & 0xFFFF
             handle = read_i64_le(records, at + HANDLE_AT)
-            cpu = i64(read_i16_le(records, at + CPU_AT)) & 0xFFFF
             if op == OBJ_FREE or op == PAGE_FREE:
                 self._free(handle, cpu, ctx)
             elif op <= KMALLOC:
-                gfp = i64(read_i32_le(records, at + GFP_AT)) & 0xFFFFFFFF
-                arg = i64(read_i32_le(records, at + ARG_AT)) & 0xFFFFFFFF
-                node = i64(read_i16_le(records, at + NODE_AT))
-                value = self._translated(gfp)
+                demand = read_i64_le(records, at + GFP_AT)
+                arg = demand >> 32 & 0xFFFFFFFF
+                node = ((word >> 16 & 0xFFFF) ^ 0x8000) - 0x8000
+                value = self._translated(demand & 0xFFFFFFFF)
                 if value & 1:
                     ctx |= CTX_PF_MEMALLOC
                 self._enter(cpu, ctx)
@@ -209,8 +214,7 @@ class Machine:
                 else:
                     self._kmalloc(handle, arg, value >> 1, node)
             else:
-                arg = i64(read_i32_le(records, at + ARG_AT)) & 0xFFFFFFFF
-                self._other(op, arg, cpu)
+                self._other(op, read_i64_le(records, at + GFP_AT) >> 32 & 0xFFFFFFFF, cpu)
             at += RECORD_SIZE
         if size > 0:
             self.events += size // RECORD_SIZE
@@ -265,30 +269,30 @@ class Machine:
         self._outcomes[(self._caller(gfp) * NR_KINDS + kind) * NR_OUTCOMES + outcome] += 1
 
     def _page_alloc(self, handle: i64, order: i64, gfp: i64, node: i64) -> i64:
-        if self.handles.get(handle) != ABSENT:
+        cell = self.handles.reserve(handle)
+        if cell == ABSENT:
             self.reused_handles += 1
             return 0
         pfn = self.pages.alloc_pages(gfp, order, node)
         outcome = self.pages.outcome
         self._count(KIND_PAGE, gfp, outcome)
-        if pfn == NO_PAGE:
-            self.handles.put(handle, _DENIED)
-        else:
-            self.handles.put(handle, (pfn << _ORDER_BITS | order) << _VALUE_SHIFT | _PAGE)
+        self.handles.fill(cell, _page_value(pfn, order))
         return outcome
 
     def _obj_alloc(self, handle: i64, number: i64, gfp: i64, node: i64, kind: i64) -> i64:
-        # Reserve the handle first: one look-up serves the test and the store.
-        if not self.handles.put(handle, _DENIED):
+        cell = self.handles.reserve(handle)
+        if cell == ABSENT:
             self.reused_handles += 1
             return 0
         objp = self.objects.alloc(number, gfp, node)
         outcome = self.objects.outcome
-        if objp == NO_OBJECT:
+        if objp != NO_OBJECT:
+            value = objp << _VALUE_SHIFT | number << _CACHE_SHIFT | _OBJECT
+            self.handles.fill(cell, value)
+        else:
             if self.pages.stalled != 0:
                 outcome = self.pages.stalled
-        else:
-            self.handles.set(handle, objp << _VALUE_SHIFT | number << _CACHE_SHIFT | _OBJECT)
+            self.handles.fill(cell, _DENIED)
         self._count(kind, gfp, outcome)
         return outcome
 
@@ -296,23 +300,19 @@ class Machine:
         number = self.objects.kmalloc_cache(size, gfp)
         if number >= 0:
             return self._obj_alloc(handle, number, gfp, node, KIND_KMALLOC)
-        if self.handles.get(handle) != ABSENT:
+        cell = self.handles.reserve(handle)
+        if cell == ABSENT:
             self.reused_handles += 1
             return 0
-        if number == NO_CACHE:
-            self._count(KIND_KMALLOC, gfp, DENIED_NO_CACHE)
-            self.handles.put(handle, _DENIED)
-            return DENIED_NO_CACHE
+        pfn: i64 = NO_PAGE
         order: i64 = 0
-        while 4096 << order < size:
-            order += 1
-        pfn = self.objects.kmalloc_large(order, gfp, node)
-        outcome = self.pages.outcome
-        if pfn == NO_PAGE:
-            self.handles.put(handle, _DENIED)
-        else:
-            outcome = OBJ_LARGE
-            self.handles.put(handle, (pfn << _ORDER_BITS | order) << _VALUE_SHIFT | _PAGE)
+        outcome: i64 = DENIED_NO_CACHE
+        if number != NO_CACHE:
+            while PAGE_SIZE << order < size:
+                order += 1
+            pfn = self.objects.kmalloc_large(order, gfp, node)
+            outcome = self.pages.outcome if pfn == NO_PAGE else i64(OBJ_LARGE)
+        self.handles.fill(cell, _page_value(pfn, order))
         self._count(KIND_KMALLOC, gfp, outcome)
         return outcome
 

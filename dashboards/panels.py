@@ -1,0 +1,550 @@
+"""The only module that knows grafanalib: typed panels with its pitfalls taken out.
+
+grafanalib 0.7.1 is untyped and emits, by default, JSON of Grafana's 2016 schema:
+string data sources, targets without a refId, halved resolution, thresholds whose
+first step is the text "null". Here each panel is made once, with modern types
+only, and leaves as plain JSON with those defaults corrected. Replacing grafanalib
+means rewriting this file and no other.
+
+A panel cannot be made without a title, a description and a unit: what a reader of
+a dashboard needs is an argument, not an option.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import dataclass, field, replace
+from string import ascii_uppercase
+from typing import Final, TypeAlias, cast
+
+from grafanalib import core as g
+
+Json: TypeAlias = dict[str, object]
+
+SCHEMA_VERSION: Final = 39
+"""Grafana 10.4's schema. grafanalib's own default is 12, which sends a dashboard
+through every migration since 2016 and loses thresholds on the way."""
+
+DATASOURCE: Final[Json] = {"type": "prometheus", "uid": "${datasource}"}
+GRID_COLUMNS: Final = 24
+RUNBOOKS_UID: Final = "pfmemd-runbooks"
+RUNBOOKS_ROW: Final = "Runbooks"
+
+# Units, as Grafana spells them.
+PAGES: Final = "suffix: pages"
+OBJECTS: Final = "suffix: objects"
+SLABS: Final = "suffix: slabs"
+COUNT: Final = "short"
+PER_SECOND: Final = "suffix: /s"
+RATIO: Final = "percentunit"
+STATE: Final = "bool_on_off"
+
+# Colours with one meaning on every dashboard.
+GOOD: Final = "green"
+WARNING: Final = "orange"
+CRITICAL: Final = "red"
+CALM: Final = "blue"
+NEUTRAL: Final = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """One PromQL expression and how its series are called in the legend."""
+
+    expr: str
+    legend: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """From ``value`` upward (None: from the bottom) a threshold paints ``color``."""
+
+    value: float | None
+    color: str
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """How series whose legend matches ``pattern`` (a regular expression) are drawn.
+
+    ``color`` None leaves each series its own colour of the palette.
+    """
+
+    pattern: str
+    color: str | None = None
+    dashed: bool = False
+    width: int = 1
+    fill: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A finished panel: its JSON, its place being the dashboard's affair.
+
+    ``width`` is in columns of 24, ``height`` in Grafana's rows of 30 pixels.
+    """
+
+    title: str
+    width: int
+    height: int
+    json: Json
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A titled group of panels, laid out left to right and wrapped at 24 columns."""
+
+    title: str
+    panels: tuple[Panel, ...]
+    collapsed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """A dashboard variable filled from Prometheus' labels.
+
+    ``query`` is Grafana's ``label_values(selector, label)``. With ``multi`` the
+    reader may pick several values or all of them, and starts with all.
+    """
+
+    name: str
+    label: str
+    query: str
+    multi: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Dashboard:
+    """A dashboard before it becomes JSON."""
+
+    uid: str
+    title: str
+    description: str
+    rows: tuple[Row, ...]
+    variables: tuple[Variable, ...] = ()
+    refresh: str = "5s"
+    time_from: str = "now-15m"
+    tags: tuple[str, ...] = field(default=("pfmemd",))
+
+
+def timeseries(
+    title: str,
+    description: str,
+    unit: str,
+    queries: list[Query],
+    *,
+    styles: list[Style] | None = None,
+    steps: list[Step] | None = None,
+    stacked: bool = False,
+    staircase: bool = False,
+    ceiling: float | None = None,
+    repeat: str | None = None,
+    runbook: str | None = None,
+    width: int = 12,
+    height: int = 8,
+) -> Panel:
+    """Lines over time, from zero upward.
+
+    ``steps`` draw threshold lines; ``staircase`` keeps a value until it changes,
+    for what the kernel counts rather than measures; ``repeat`` makes one panel for
+    each value of that variable; ``runbook`` links to the page of that alert.
+    """
+    panel = g.TimeSeries(
+        **_common(title, description, queries, runbook=runbook),
+        unit=unit,
+        # grafanalib takes whole numbers only as valueMax, so a ceiling of 0.5 has to
+        # go in by extraJson.
+        valueMin=0,
+        lineWidth=1,
+        fillOpacity=25 if stacked else 5,
+        stacking={"mode": "normal", "group": "A"} if stacked else {"mode": "none", "group": "A"},
+        lineInterpolation="stepAfter" if staircase else "linear",
+        showPoints="never",
+        legendDisplayMode="table",
+        legendCalcs=["lastNotNull", "min", "max"],
+        tooltipMode="multi",
+        tooltipSort="desc",
+        thresholds=_steps(steps),
+        thresholdsStyleMode="dashed" if steps else "off",
+        overrides=[_override(style) for style in styles or []],
+        repeat=g.Repeat("h", repeat, maxPerRow=2) if repeat else g.Repeat(),
+        extraJson=_ceiling(ceiling),
+    )
+    return _finish(panel, width, height)
+
+
+def stat(
+    title: str,
+    description: str,
+    unit: str,
+    query: Query,
+    *,
+    steps: list[Step] | None = None,
+    mapping: dict[float, tuple[str, str]] | None = None,
+    runbook: str | None = None,
+    width: int = 4,
+    height: int = 5,
+) -> Panel:
+    """One number a series, the newest, on a background that says how bad it is.
+
+    ``mapping`` replaces numbers by ``(text, colour)``; ``runbook`` as for timeseries.
+    """
+    panel = g.Stat(
+        **_common(title, description, [query], runbook=runbook),
+        format=unit,
+        colorMode="background" if steps or mapping else "value",
+        graphMode="area",
+        # grafanalib's defaults here are the mean of the range and the text "none".
+        reduceCalc="lastNotNull",
+        noValue="no data",
+        textMode="value_and_name",
+        thresholds=_steps(steps),
+        mappings=_mappings(mapping),
+        color={"mode": "thresholds"},
+    )
+    return _finish(panel, width, height)
+
+
+def state_timeline(
+    title: str,
+    description: str,
+    unit: str,
+    queries: list[Query],
+    *,
+    mapping: dict[float, tuple[str, str]],
+    width: int = 12,
+    height: int = 6,
+) -> Panel:
+    """Bands over time, one a series, coloured by state: ``mapping`` is state to (text, colour)."""
+    panel = g.StateTimeline(
+        **_common(title, description, queries),
+        showValue="never",
+        mergeValues=True,
+        mappings=_mappings(mapping),
+        thresholds=_steps(None),
+        # StateTimeline has no unit argument.
+        extraJson={"fieldConfig": {"defaults": {"unit": unit}}},
+    )
+    return _finish(panel, width, height)
+
+
+def table(
+    title: str,
+    description: str,
+    unit: str,
+    query: Query,
+    *,
+    columns: list[str],
+    value: str,
+    width: int = 12,
+    height: int = 8,
+) -> Panel:
+    """The newest value of each series as a table, largest first.
+
+    ``columns`` are the labels shown, in order; ``value`` heads the number's column.
+    """
+    panel = g.Table(
+        **_common(title, description, [query], as_table=True),
+        unit=unit,
+        thresholds=_steps(None),
+        sortBy=[g.TableSortByField(displayName=value, desc=True)],
+        transformations=[
+            {
+                "id": "organize",
+                "options": {
+                    "excludeByName": {"Time": True},
+                    "indexByName": {name: at for at, name in enumerate([*columns, "Value"])},
+                    "renameByName": {"Value": value},
+                },
+            }
+        ],
+    )
+    return _finish(panel, width, height)
+
+
+def text(title: str, description: str, markdown: str, *, width: int = 24, height: int = 4) -> Panel:
+    """Words, in Markdown."""
+    panel = g.Text(title=title, description=description, content=markdown, dataSource=DATASOURCE)
+    return _finish(panel, width, height)
+
+
+def to_json(dashboard: Dashboard) -> str:
+    """The dashboard as Grafana stores it: the same text for the same input, newline at the end.
+
+    Raises ValueError when two panels would get the same id, which needs two equal
+    titles in one row.
+    """
+    raw = g.Dashboard(
+        uid=dashboard.uid,
+        title=dashboard.title,
+        description=dashboard.description,
+        tags=list(dashboard.tags),
+        schemaVersion=SCHEMA_VERSION,
+        editable=False,
+        refresh=dashboard.refresh,
+        time=g.Time(dashboard.time_from, "now"),
+        # Kernel people compare with logs of the machine at hand.
+        timezone="browser",
+        graphTooltip=g.GRAPH_TOOLTIP_MODE_SHARED_CROSSHAIR,
+        templating=g.Templating(
+            list=[_datasource_variable(), *(_label_variable(v) for v in dashboard.variables)]
+        ),
+        links=[
+            g.DashboardLink(
+                type="dashboards",
+                title="pfmemd",
+                tags=["pfmemd"],
+                asDropdown=True,
+                includeVars=True,
+                keepTime=True,
+            )
+        ],
+        panels=_lay_out(dashboard.rows),
+    ).to_json_data()
+    document = _plain(raw)
+    for key in _LEGACY_DASHBOARD_KEYS:
+        document.pop(key, None)
+    return json.dumps(document, indent=2, sort_keys=True) + "\n"
+
+
+_LEGACY_DASHBOARD_KEYS: Final = (
+    "__inputs",
+    "gnetId",
+    "hideControls",
+    "rows",
+    "sharedCrosshair",
+    "style",
+)
+_LEGACY_PANEL_KEYS: Final = (
+    "cacheTimeout",
+    "color",
+    "columns",
+    "editable",
+    "error",
+    "fontSize",
+    "height",
+    "hideTimeOverride",
+    "mappings",
+    "minSpan",
+    "span",
+)
+"""Written by grafanalib, read by no Grafana since 5 (fieldConfig and gridPos took over)."""
+_LEGACY_TARGET_KEYS: Final = ("metric", "query", "step", "target")
+
+
+def _common(
+    title: str,
+    description: str,
+    queries: list[Query],
+    *,
+    as_table: bool = False,
+    runbook: str | None = None,
+) -> dict[str, object]:
+    """The arguments every grafanalib panel with targets takes."""
+    targets = [
+        g.Target(
+            expr=query.expr,
+            legendFormat=query.legend or "__auto",
+            refId=ref,
+            datasource=DATASOURCE,
+            # 2, the default, halves the resolution.
+            intervalFactor=1,
+            format="table" if as_table else "time_series",
+            instant=as_table,
+        )
+        for ref, query in zip(ascii_uppercase, queries, strict=False)
+    ]
+    if len(targets) != len(queries):
+        raise ValueError(f"panel {title!r} has {len(queries)} queries, expected at most 26")
+    return {
+        "title": title,
+        "description": description,
+        "targets": targets,
+        "dataSource": DATASOURCE,
+        # 100, the default, draws a full-screen graph from 100 points.
+        "maxDataPoints": None,
+        "links": [_runbook_link(runbook)] if runbook else [],
+    }
+
+
+def _runbook_link(alert: str) -> Json:
+    # Without a host: right in whatever Grafana shows the panel.
+    return {"title": f"Runbook: {alert}", "url": runbook_path(alert), "targetBlank": True}
+
+
+def runbook_path(alert: str) -> str:
+    """Where the alert's page is on the runbook dashboard, from Grafana's root."""
+    return f"/d/{RUNBOOKS_UID}?viewPanel={panel_id(RUNBOOKS_ROW, alert)}"
+
+
+def _steps(steps: list[Step] | None) -> list[Json]:
+    """Threshold steps as plain JSON: g.Threshold writes the first value as the text "null"."""
+    return [{"color": step.color, "value": step.value} for step in steps or [Step(None, NEUTRAL)]]
+
+
+def _mappings(mapping: dict[float, tuple[str, str]] | None) -> list[Json]:
+    """Value mappings in the form Grafana 8 brought; grafanalib has only the one before."""
+    if not mapping:
+        return []
+    return [
+        {
+            "type": "value",
+            "options": {
+                f"{value:g}": {"text": shown, "color": color, "index": at}
+                for at, (value, (shown, color)) in enumerate(mapping.items())
+            },
+        }
+    ]
+
+
+def _override(style: Style) -> Json:
+    """A Style as a field override by regular expression."""
+    properties: list[Json] = [
+        {"id": "custom.lineWidth", "value": style.width},
+        {"id": "custom.fillOpacity", "value": style.fill},
+    ]
+    if style.color is not None:
+        color = {"mode": "fixed", "fixedColor": style.color}
+        properties.append({"id": "color", "value": color})
+    if style.dashed:
+        properties.append({"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [8, 6]}})
+    return {"matcher": {"id": "byRegexp", "options": style.pattern}, "properties": properties}
+
+
+def _ceiling(ceiling: float | None) -> Json | None:
+    if ceiling is None:
+        return None
+    return {"fieldConfig": {"defaults": {"max": ceiling}}}
+
+
+def _finish(panel: object, width: int, height: int) -> Panel:
+    """A grafanalib panel as plain JSON, without what old schemas left behind."""
+    document = _plain(panel)
+    for key in _LEGACY_PANEL_KEYS:
+        document.pop(key, None)
+    targets = document.get("targets")
+    if not targets:
+        document.pop("targets", None)
+    else:
+        for target in cast("list[Json]", targets):
+            for key in _LEGACY_TARGET_KEYS:
+                target.pop(key, None)
+            target["range"] = not target["instant"]
+            target["editorMode"] = "code"
+    return Panel(title=cast("str", document["title"]), width=width, height=height, json=document)
+
+
+def _plain(thing: object) -> Json:
+    """Plain JSON of a grafanalib object, without its nulls.
+
+    The null of a threshold means "from the bottom" and stays.
+    """
+    document = json.loads(json.dumps(thing, default=_to_json_data))
+    return cast("Json", _without_nulls(document))
+
+
+def _to_json_data(thing: object) -> object:
+    return thing.to_json_data()  # type: ignore[attr-defined]  # grafanalib is untyped
+
+
+def _without_nulls(value: object) -> object:
+    if isinstance(value, dict):
+        return {
+            key: _without_nulls(item)
+            for key, item in value.items()
+            if item is not None or (key == "value" and "color" in value)
+        }
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+def _lay_out(rows: tuple[Row, ...]) -> list[Json]:
+    """Every panel with its place and id, rows as Grafana nests them."""
+    placed: list[Json] = []
+    taken: dict[int, str] = {}
+    top = 0
+    for row in rows:
+        header = _finish(g.RowPanel(title=row.title, collapsed=row.collapsed), GRID_COLUMNS, 1)
+        header = replace(
+            header,
+            json=header.json | {"gridPos": {"h": 1, "w": GRID_COLUMNS, "x": 0, "y": top}},
+        )
+        top += 1
+        inner, top = _flow(row, top, taken)
+        header.json["id"] = _panel_id(row.title, "", taken)
+        header.json["panels"] = inner if row.collapsed else []
+        placed.append(header.json)
+        if not row.collapsed:
+            placed.extend(inner)
+    return placed
+
+
+def _flow(row: Row, top: int, taken: dict[int, str]) -> tuple[list[Json], int]:
+    """The row's panels from ``top`` down, and the first free line below them."""
+    panels: list[Json] = []
+    left = line_height = 0
+    for panel in row.panels:
+        if left + panel.width > GRID_COLUMNS:
+            top += line_height
+            left = line_height = 0
+        place = {"h": panel.height, "w": panel.width, "x": left, "y": top}
+        panels.append(
+            panel.json | {"gridPos": place, "id": _panel_id(row.title, panel.title, taken)}
+        )
+        left += panel.width
+        line_height = max(line_height, panel.height)
+    return panels, top + line_height
+
+
+def panel_id(row: str, title: str) -> int:
+    """The id of a panel: made of its titles, so that a link to it outlives its neighbours."""
+    return 1 + zlib.crc32(f"{row}/{title}".encode()) % 9_999_991
+
+
+def _panel_id(row: str, title: str, taken: dict[int, str]) -> int:
+    number = panel_id(row, title)
+    if number in taken:
+        raise ValueError(f"panels {taken[number]!r} and {row}/{title!r} have one id")
+    taken[number] = f"{row}/{title}"
+    return number
+
+
+def _datasource_variable() -> Json:
+    """The data source, chosen on the dashboard: no name or uid is wired into a panel."""
+    variable = _plain(
+        g.Template(
+            name="datasource",
+            label="Data source",
+            type="datasource",
+            query="prometheus",
+            default="prometheus",
+        )
+    )
+    variable["current"] = {"selected": True, "text": "Prometheus", "value": "prometheus"}
+    return variable
+
+
+def _label_variable(variable: Variable) -> Json:
+    """A variable of label values; ``All`` is one short regular expression, not a long list."""
+    made = _plain(
+        g.Template(
+            name=variable.name,
+            label=variable.label,
+            query=variable.query,
+            dataSource=DATASOURCE,
+            multi=variable.multi,
+            includeAll=variable.multi,
+            allValue=".+" if variable.multi else None,
+            # New sources and zones appear while one watches.
+            refresh=g.REFRESH_ON_TIME_RANGE_CHANGE,
+        )
+    )
+    # grafanalib has neither Prometheus' query object nor a current value with its text.
+    made["definition"] = variable.query
+    made["query"] = {"qryType": 1, "query": variable.query, "refId": variable.name}
+    made["current"] = (
+        {"selected": True, "text": ["All"], "value": ["$__all"]} if variable.multi else {}
+    )
+    return made

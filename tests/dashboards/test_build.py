@@ -1,0 +1,146 @@
+"""The committed dashboards are what the code makes, and keep the house's rules."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+
+from daemon import metric_table
+from dashboards import build, runbook_board
+from dashboards.panels import GRID_COLUMNS, RUNBOOKS_UID, panel_id
+
+MODERN_PANELS = {"barchart", "row", "stat", "state-timeline", "table", "text", "timeseries"}
+VARIABLE = re.compile(r"\$\{?(\w+)")
+
+
+def panels(dashboard: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every panel, those inside collapsed rows too."""
+    for panel in dashboard["panels"]:
+        yield panel
+        yield from panel.get("panels", [])
+
+
+def test_committed_json_is_current() -> None:
+    """What Grafana is given is what the code makes now."""
+    assert build.stale() == []
+
+
+def test_check_names_what_is_not_current(tmp_path: Path) -> None:
+    """--check writes nothing, names the changed, the missing and the left over, and exits 1."""
+    build.write(tmp_path)
+    (tmp_path / "reserve.json").write_text("{}")
+    (tmp_path / "runbooks.json").unlink()
+    (tmp_path / "old.json").write_text("{}")
+
+    result = CliRunner().invoke(build.main, ["--check", "--output", str(tmp_path)])
+
+    assert result.exit_code == 1
+    assert result.output.splitlines() == [
+        f"{tmp_path}/reserve.json is not what the code makes now",
+        f"{tmp_path}/runbooks.json is missing",
+        f"{tmp_path}/old.json is made by no dashboard",
+        "python -m dashboards.build writes them anew",
+    ]
+    assert (tmp_path / "reserve.json").read_text() == "{}"
+
+
+def test_build_writes_all_and_removes_the_rest(tmp_path: Path) -> None:
+    """After a build the folder is current: the same again is written and old files are gone."""
+    (tmp_path / "old.json").write_text("{}")
+
+    result = CliRunner().invoke(build.main, ["--output", str(tmp_path)])
+
+    assert result.exit_code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(build.DASHBOARDS)
+    assert CliRunner().invoke(build.main, ["--check", "--output", str(tmp_path)]).exit_code == 0
+
+
+def test_panels_are_modern(dashboard: dict[str, Any]) -> None:
+    """No panel type that needs Angular or a migration: Grafana 12 and later have neither."""
+    assert {panel["type"] for panel in panels(dashboard)} - MODERN_PANELS == set()
+
+
+def test_panels_explain_themselves(dashboard: dict[str, Any]) -> None:
+    """Every panel has a title and a description, and every number has a unit."""
+    for panel in panels(dashboard):
+        if panel["type"] == "row":
+            continue
+        assert panel["title"], panel
+        assert panel["description"].endswith("."), panel["title"]
+        if panel["type"] != "text":
+            assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+
+
+def test_targets_can_be_told_apart(dashboard: dict[str, Any]) -> None:
+    """Each target of a panel has a refId of its own, and asks the dashboard's data source."""
+    for panel in panels(dashboard):
+        targets = panel.get("targets", [])
+        refs = [target["refId"] for target in targets]
+        assert len(set(refs)) == len(refs), panel["title"]
+        for target in targets:
+            assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+            assert target["expr"], panel["title"]
+
+
+def test_ids_are_unique(dashboard: dict[str, Any]) -> None:
+    """Two panels never share an id: links and repeated panels go by it."""
+    ids = [panel["id"] for panel in panels(dashboard)]
+
+    assert len(set(ids)) == len(ids)
+
+
+def test_panels_do_not_overlap(dashboard: dict[str, Any]) -> None:
+    """Every panel lies within the grid and on no other."""
+    places = [panel["gridPos"] for panel in dashboard["panels"]]
+    for place in places:
+        assert place["x"] + place["w"] <= GRID_COLUMNS
+    for one, other in combinations(places, 2):
+        apart_in_x = one["x"] + one["w"] <= other["x"] or other["x"] + other["w"] <= one["x"]
+        apart_in_y = one["y"] + one["h"] <= other["y"] or other["y"] + other["h"] <= one["y"]
+        assert apart_in_x or apart_in_y, (one, other)
+
+
+def test_variables_are_defined_before_they_are_used(dashboard: dict[str, Any]) -> None:
+    """Queries, titles and repeats use the dashboard's variables, filled one after another."""
+    known = {"datasource"}
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            assert set(VARIABLE.findall(variable["definition"])) - known == set()
+        known.add(variable["name"])
+    for panel in panels(dashboard):
+        texts = [panel["title"], *(target["expr"] for target in panel.get("targets", []))]
+        used = {name for text in texts for name in VARIABLE.findall(text)}
+        used -= {"__rate_interval", "__range"}
+        assert used - known == set(), panel["title"]
+        assert panel.get("repeat") in {None, *known}
+
+
+def test_expressions_name_metrics_of_the_table(dashboard: dict[str, Any]) -> None:
+    """Each query of the JSON names only metrics that the daemon exposes."""
+    for panel in panels(dashboard):
+        for target in panel.get("targets", []):
+            names = set(re.findall(r"\bpfmemd_\w+", target["expr"]))
+            assert names, panel["title"]
+            assert names - set(metric_table.BY_NAME) == set(), panel["title"]
+
+
+def test_runbook_links_lead_to_a_page(dashboard: dict[str, Any]) -> None:
+    """Every link from a panel opens an existing page of the runbook dashboard."""
+    pages = {panel_id("Runbooks", path.stem) for path in runbook_board.RUNBOOKS.glob("*.md")}
+    for panel in panels(dashboard):
+        for link in panel.get("links", []):
+            uid, number = re.fullmatch(r"/d/([\w-]+)\?viewPanel=(\d+)", link["url"]).groups()  # type: ignore[union-attr]  # a link of another form fails the test too
+            assert (uid, int(number) in pages) == (RUNBOOKS_UID, True), panel["title"]
+
+
+def test_uids_and_titles_differ() -> None:
+    """Grafana keeps one dashboard for each uid, and people one for each title."""
+    made = [make() for make in build.DASHBOARDS.values()]
+
+    assert len({dashboard.uid for dashboard in made}) == len(made)
+    assert len({dashboard.title for dashboard in made}) == len(made)

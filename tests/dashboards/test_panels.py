@@ -1,0 +1,233 @@
+"""What leaves panels.py is what Grafana itself would write today."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from dashboards.panels import (
+    COUNT,
+    PAGES,
+    RATIO,
+    SCHEMA_VERSION,
+    Dashboard,
+    Panel,
+    Query,
+    Row,
+    Step,
+    Style,
+    Variable,
+    panel_id,
+    runbook_path,
+    stat,
+    state_timeline,
+    table,
+    text,
+    timeseries,
+    to_json,
+)
+
+QUERIES = [Query("up", "{{job}}"), Query("sum(up)")]
+
+
+def lines(title: str = "Lines", *, width: int = 12, height: int = 8) -> Panel:
+    """A graph of two queries."""
+    return timeseries(title, "What it shows.", PAGES, QUERIES, width=width, height=height)
+
+
+def written(*rows: Row, variables: tuple[Variable, ...] = ()) -> dict[str, Any]:
+    """A dashboard of ``rows``, written and read back."""
+    dashboard = Dashboard("uid", "Title", "What for.", rows, variables)
+    document: dict[str, Any] = json.loads(to_json(dashboard))
+    return document
+
+
+def field_defaults(panel: Panel) -> dict[str, Any]:
+    """The panel's fieldConfig defaults."""
+    config: Any = panel.json["fieldConfig"]
+    defaults: dict[str, Any] = config["defaults"]
+    return defaults
+
+
+def test_targets_have_letters_and_full_resolution() -> None:
+    """Targets are told apart by refId, and neither they nor the panel thin the data out."""
+    panel = lines()
+    targets: Any = panel.json["targets"]
+
+    assert [target["refId"] for target in targets] == ["A", "B"]
+    assert [target["intervalFactor"] for target in targets] == [1, 1]
+    assert [target["legendFormat"] for target in targets] == ["{{job}}", "__auto"]
+    assert "maxDataPoints" not in panel.json
+
+
+def test_data_source_is_the_dashboards_variable() -> None:
+    """Panels and targets name the data source by type and variable, never by a name."""
+    panel = lines()
+    targets: Any = panel.json["targets"]
+    expected = {"type": "prometheus", "uid": "${datasource}"}
+
+    assert panel.json["datasource"] == expected
+    assert [target["datasource"] for target in targets] == [expected, expected]
+
+
+def test_first_threshold_step_is_null() -> None:
+    """The step from the bottom has a JSON null, which Grafana asks for, not the text "null"."""
+    panel = stat(
+        "Left", "What is left.", RATIO, Query("x"), steps=[Step(None, "red"), Step(0.5, "green")]
+    )
+
+    assert field_defaults(panel)["thresholds"] == {
+        "mode": "absolute",
+        "steps": [{"color": "red", "value": None}, {"color": "green", "value": 0.5}],
+    }
+
+
+def test_stat_shows_the_newest_value() -> None:
+    """A single number is the newest one, not the mean of the range, and says when there is none."""
+    panel = stat("Left", "What is left.", RATIO, Query("x"))
+    options: Any = panel.json["options"]
+
+    assert options["reduceOptions"]["calcs"] == ["lastNotNull"]
+    assert field_defaults(panel)["noValue"] == "no data"
+
+
+def test_ceiling_may_be_a_fraction() -> None:
+    """A graph's upper end takes any number, though grafanalib's takes whole ones."""
+    assert field_defaults(timeseries("Lines", "What.", RATIO, QUERIES, ceiling=0.5))["max"] == 0.5
+
+
+def test_style_without_colour_keeps_the_palette() -> None:
+    """A style sets a fixed colour only when it names one."""
+    panel = timeseries(
+        "Lines",
+        "What.",
+        PAGES,
+        QUERIES,
+        styles=[Style("^min", "red", dashed=True), Style("^free", width=2)],
+    )
+    config: Any = panel.json["fieldConfig"]
+
+    set_by_style = [
+        [(field["id"], field["value"]) for field in override["properties"]]
+        for override in config["overrides"]
+    ]
+    assert ("color", {"mode": "fixed", "fixedColor": "red"}) in set_by_style[0]
+    assert "color" not in [name for name, _ in set_by_style[1]]
+
+
+def test_states_are_mapped_to_words() -> None:
+    """A state timeline shows words and colours for the numbers of a state."""
+    panel = state_timeline(
+        "Flag", "Whether set.", COUNT, [Query("x")], mapping={0: ("off", "green"), 1: ("on", "red")}
+    )
+
+    assert field_defaults(panel)["mappings"] == [
+        {
+            "type": "value",
+            "options": {
+                "0": {"text": "off", "color": "green", "index": 0},
+                "1": {"text": "on", "color": "red", "index": 1},
+            },
+        }
+    ]
+    assert field_defaults(panel)["unit"] == COUNT
+
+
+def test_table_asks_for_one_moment() -> None:
+    """A table's target is instant and in table form, its value column named and without time."""
+    panel = table("Who", "Who did it.", COUNT, Query("x"), columns=["caller"], value="times")
+    targets: Any = panel.json["targets"]
+    transformations: Any = panel.json["transformations"]
+
+    assert (targets[0]["format"], targets[0]["instant"], targets[0]["range"]) == (
+        "table",
+        True,
+        False,
+    )
+    assert transformations[0]["options"]["renameByName"] == {"Value": "times"}
+    assert transformations[0]["options"]["excludeByName"] == {"Time": True}
+
+
+def test_too_many_queries_are_refused() -> None:
+    """A panel has one letter for each query, and so at most 26 of them."""
+    with pytest.raises(ValueError, match="panel 'Many' has 27 queries, expected at most 26"):
+        timeseries("Many", "Too many.", COUNT, [Query("up")] * 27)
+
+
+def test_panels_wrap_at_24_columns() -> None:
+    """Panels stand side by side until the line is full, and the next row starts below them."""
+    row = Row("One", (lines("a", width=12), lines("b", width=8, height=9), lines("c", width=8)))
+    panels = written(row, Row("Two", (text("d", "Words.", "words"),)))["panels"]
+
+    assert {panel["title"]: panel["gridPos"] for panel in panels} == {
+        "One": {"h": 1, "w": 24, "x": 0, "y": 0},
+        "a": {"h": 8, "w": 12, "x": 0, "y": 1},
+        "b": {"h": 9, "w": 8, "x": 12, "y": 1},
+        "c": {"h": 8, "w": 8, "x": 0, "y": 10},
+        "Two": {"h": 1, "w": 24, "x": 0, "y": 18},
+        "d": {"h": 4, "w": 24, "x": 0, "y": 19},
+    }
+
+
+def test_collapsed_row_holds_its_panels() -> None:
+    """Grafana wants the panels of a collapsed row inside it, those of an open row after it."""
+    panels = written(Row("Shut", (lines("a"),), collapsed=True), Row("Open", (lines("b"),)))[
+        "panels"
+    ]
+
+    assert [panel["title"] for panel in panels] == ["Shut", "Open", "b"]
+    assert [[inner["title"] for inner in panel.get("panels", [])] for panel in panels] == [
+        ["a"],
+        [],
+        [],
+    ]
+
+
+def test_panel_id_depends_on_its_titles_alone() -> None:
+    """A link to a panel survives panels being added before it."""
+    alone = written(Row("Row", (lines("a"),)))["panels"][1]["id"]
+    behind = written(Row("Row", (lines("new"), lines("a"))))["panels"][2]["id"]
+
+    assert alone == behind == panel_id("Row", "a")
+
+
+def test_equal_titles_in_one_row_are_refused() -> None:
+    """Two panels that a link could not tell apart do not make a dashboard."""
+    with pytest.raises(ValueError, match="have one id"):
+        written(Row("Row", (lines("a"), lines("a"))))
+
+
+def test_runbook_link_names_no_host() -> None:
+    """A panel's link to a runbook works in whatever Grafana shows the panel."""
+    panel = timeseries("Lines", "What.", PAGES, QUERIES, runbook="SomeAlert")
+
+    assert panel.json["links"] == [
+        {"title": "Runbook: SomeAlert", "url": runbook_path("SomeAlert"), "targetBlank": True}
+    ]
+
+
+def test_variables_start_with_all() -> None:
+    """A variable of several values starts with all of them, as one short expression."""
+    one = Variable("source", "Source", "label_values(up, job)", multi=False)
+    many = Variable("zone", "Zone", 'label_values(up{job=~"$source"}, zone)')
+    found = written(variables=(one, many))["templating"]["list"]
+
+    assert [variable["name"] for variable in found] == ["datasource", "source", "zone"]
+    assert "allValue" not in found[1]
+    assert (found[2]["allValue"], found[2]["current"]["value"]) == (".+", ["$__all"])
+    assert found[2]["query"]["query"] == many.query
+
+
+def test_schema_version_is_todays() -> None:
+    """The dashboard says which schema it is written in, so that no migration rewrites it."""
+    assert written()["schemaVersion"] == SCHEMA_VERSION
+
+
+def test_text_shows_markdown() -> None:
+    """A panel of words carries them as Markdown and asks Prometheus nothing."""
+    panel = text("Words", "Some words.", "# Title")
+
+    assert panel.json["options"] == {"content": "# Title", "mode": "markdown"}
+    assert "targets" not in panel.json

@@ -17,6 +17,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from allocator.buddy import NR_FREE_TYPES, _free_one_page
 from allocator.config import MachineConfig
 from allocator.linux3.buddy import (
     MIGRATE_MOVABLE,
@@ -24,9 +25,7 @@ from allocator.linux3.buddy import (
     MIGRATE_RESERVE,
     MIGRATE_TYPES,
     MIGRATE_UNMOVABLE,
-    NR_FREE_TYPES,
     BuddyRules,
-    _free_one_page,
     _rmqueue,
     set_pageblock_migratetype,
 )
@@ -220,7 +219,14 @@ class Linux3PageAllocator(PageAllocator):
             if order < PAGEBLOCK_ORDER:
                 self.mem.populate(block)
             migratetype = i64(self.mem.block_type[block])
-            _free_one_page(self.mem, zone, self.rules, self.mem.slot(pfn), order, migratetype)
+            _free_one_page(
+                self.mem,
+                zone,
+                self.mem.slot(pfn),
+                order,
+                migratetype,
+                self.rules.higher_buddy_from_page,
+            )
             zone.free_pages += 1 << order
             pfn += 1 << order
 
@@ -514,7 +520,7 @@ class Linux3PageAllocator(PageAllocator):
             free_hot_cold_page(mem, zone, self.rules, page, self.current.cpu, cold)
             return
         migratetype = i64(mem.block_type[pfn >> PAGEBLOCK_ORDER])
-        _free_one_page(mem, zone, self.rules, page, order, migratetype)
+        _free_one_page(mem, zone, page, order, migratetype, self.rules.higher_buddy_from_page)
         zone.free_pages += 1 << order
 
     def page_pfmemalloc(self, pfn: i64) -> bool:

@@ -8,13 +8,8 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
-from allocator.linux3.buddy import (
-    MIGRATE_MOVABLE,
-    MIGRATE_PCPTYPES,
-    BuddyRules,
-    _free_one_page,
-    _rmqueue,
-)
+from allocator.buddy import _free_one_page
+from allocator.linux3.buddy import MIGRATE_MOVABLE, MIGRATE_PCPTYPES, BuddyRules, _rmqueue
 from allocator.mem_map import PG_PCP, MemMap
 from allocator.page_allocator import NO_PAGE
 from allocator.zone import Zone
@@ -70,7 +65,7 @@ def free_pcppages_bulk(mem: MemMap, zone: Zone, rules: BuddyRules, count: i64, c
             page = prv[head]
             mem.list_del(page)
             # A page of a RESERVE block sits on the MOVABLE list and goes home by its own type.
-            _free_one_page(mem, zone, rules, page, 0, state[page] - PG_PCP)
+            _free_one_page(mem, zone, page, 0, state[page] - PG_PCP, rules.higher_buddy_from_page)
             to_free -= 1
             batch_free -= 1
             if to_free == 0 or batch_free == 0 or prv[head] == head:

@@ -12,11 +12,11 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from allocator.buddy import move_freepages_block
 from allocator.linux3.buddy import (
     MIGRATE_MOVABLE,
     MIGRATE_RESERVE,
     BuddyRules,
-    move_freepages_block,
     set_pageblock_migratetype,
 )
 from allocator.mem_map import PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER, MemMap
@@ -114,12 +114,12 @@ def _setup_zone_migrate_reserve(
                 continue
             if block_type == MIGRATE_MOVABLE:
                 set_pageblock_migratetype(mem, rules, block, MIGRATE_RESERVE)
-                move_freepages_block(mem, zone, mem.base[block], MIGRATE_RESERVE)
+                move_freepages_block(mem, zone, mem.base[block], MIGRATE_RESERVE, to_tail=False)
                 wanted -= 1
                 continue
         if block_type == MIGRATE_RESERVE:
             set_pageblock_migratetype(mem, rules, block, MIGRATE_MOVABLE)
-            move_freepages_block(mem, zone, mem.base[block], MIGRATE_MOVABLE)
+            move_freepages_block(mem, zone, mem.base[block], MIGRATE_MOVABLE, to_tail=False)
 
 
 def setup_per_zone_lowmem_reserve(zones: list[Zone], nodes: int) -> None:

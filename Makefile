@@ -54,7 +54,7 @@ test-compiled: .venv-dev/installed ## The tests that run the model, with the mod
 	elif [ "$(COMPILED)" = 0 ]; then \
 	    echo "== COMPILED=0: the compiled model is not tested"; \
 	else \
-	    $(MAKE) .venv-demo/test-tools && \
+	    $(MAKE) --silent .venv-demo/test-tools && \
 	    echo "== the tests that run the model, the model compiled" && \
 	    cd .venv-demo && \
 	    EXPECT_COMPILED=1 "$(CURDIR)/.venv-demo/bin/python" -P -m pytest -c "$(CURDIR)/pyproject.toml" \

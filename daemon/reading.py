@@ -48,8 +48,7 @@ class SourceReading:
     """One source: what became of its batches over all its epochs, and its life now."""
 
     name: str
-    life: LifeReading | None
-    """None until a header was applied."""
+    life: LifeReading
     connected: bool
     events_applied: int
     batches_applied: int
@@ -59,14 +58,14 @@ class SourceReading:
     bytes_received: int
     epochs: int
     last_batch_at: float
-    """Unix time; 0 when there was none."""
+    """Unix time."""
     marks: dict[str, int]
     apply_seconds: Histogram
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """All sources at one moment."""
+    """All sources at one moment; a source counts from its first header on."""
 
     sources: tuple[SourceReading, ...]
     messages_refused: dict[str, int]

@@ -54,8 +54,6 @@ class AllocationsCollector:
     def collect(self, reading: Reading, bounds: LabelBounds, samples: Samples) -> None:
         """Add the counts of every machine."""
         for source in reading.sources:
-            if source.life is None:
-                continue
             name = bounds.fold("source", source.name)
             for variant in source.life.variants:
                 _add_machine(samples, (name, variant.variant), variant.stats)

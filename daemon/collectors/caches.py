@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from allocator.stats import CacheStats
 from daemon import metric_table as m
 from daemon.collectors.samples import LabelBounds, Samples
 from daemon.reading import Reading, VariantReading
+from daemon.summary import busiest
 
 _GEOMETRY: Final = (
     (m.CACHE_OBJECT_SIZE_BYTES, "object_size"),
@@ -49,25 +49,16 @@ class CachesCollector:
     def collect(self, reading: Reading, bounds: LabelBounds, samples: Samples) -> None:
         """Add the used caches of every machine."""
         for source in reading.sources:
-            if source.life is None:
-                continue
             name = bounds.fold("source", source.name)
             for variant in source.life.variants:
                 _add_caches(samples, bounds, (name, variant.variant), variant)
-
-
-def activity(cache: CacheStats) -> int:
-    """How much was asked of the cache; 0 only if it was never used and holds nothing."""
-    return cache.allocations + cache.denied + cache.stalled + cache.frees + cache.slabs
 
 
 def _add_caches(
     samples: Samples, bounds: LabelBounds, model: tuple[str, str], variant: VariantReading
 ) -> None:
     counters = m.SLAB_COUNTERS if variant.allocator == "slab" else m.SLUB_COUNTERS
-    used = [cache for cache in variant.stats.caches if activity(cache)]
-    used.sort(key=lambda cache: (-activity(cache), cache.name))
-    for cache in used:
+    for cache in busiest(variant.stats.caches):
         shown = bounds.fold("cache", cache.name)
         labels = (*model, shown)
         if shown == cache.name:

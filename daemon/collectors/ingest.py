@@ -60,8 +60,6 @@ def _add_position(samples: Samples, source: SourceReading, bounds: LabelBounds) 
     name = source.name
     samples.add(m.SOURCE_LAST_BATCH_TIMESTAMP_SECONDS, (name,), source.last_batch_at)
     life = source.life
-    if life is None:
-        return
     samples.add(m.SOURCE_SEQUENCE, (name,), life.seq)
     samples.add(m.SOURCE_LAST_EVENT_SECONDS, (name,), life.last_ts_ns / NS_PER_SECOND)
     for phase in life.phases:

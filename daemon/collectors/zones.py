@@ -43,8 +43,6 @@ class ZonesCollector:
     def collect(self, reading: Reading, bounds: LabelBounds, samples: Samples) -> None:
         """Add the zones of every machine."""
         for source in reading.sources:
-            if source.life is None:
-                continue
             name = bounds.fold("source", source.name)
             for variant in source.life.variants:
                 _add_machine(samples, (name, variant.variant), variant.stats)

@@ -1,0 +1,273 @@
+"""A source: its epochs, its machines, and what became of its batches.
+
+A batch goes through two doors. :meth:`Source.admit` decides, without changing any
+machine, whether it is due and whether all of it can be applied; :meth:`Source.apply`
+then does it and cannot fail. Between the two the daemon may write the batch down:
+several batches may be admitted before the first of them is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol, TypeAlias
+
+from allocator.config import CacheSpec, ConfigError, MachineConfig
+from allocator.events import ARG_AT, MARK, OP_AT, RECORD_SIZE
+from allocator.gfp import GfpError
+from allocator.revision import Variant
+from allocator.stats import MachineStats
+from daemon.histogram import Histogram
+from daemon.reading import LifeReading, SourceReading, VariantReading
+from tracegen.batch import Batch, EventBatch, HeaderBatch, check
+from tracegen.errors import HEADER, SEQUENCE, BatchError
+from tracegen.limits import FIRST_SEQ
+from tracegen.protocol import fingerprint_of
+
+APPLY_SECONDS_BOUNDS: Final = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+)
+"""From a handful of events compiled to a full batch on many interpreted models."""
+
+
+class ModelledMachine(Protocol):
+    """What the daemon needs of a machine; ``allocator.machine.Machine`` is one."""
+
+    def apply(self, records: bytes) -> None:
+        """Apply checked records; never raises for what the model answers."""
+
+    def stats(self) -> MachineStats:
+        """A reading between batches."""
+
+    def digest(self) -> str:
+        """SHA-256 over the whole state."""
+
+
+MachineFactory: TypeAlias = Callable[
+    [MachineConfig, Variant, Sequence[CacheSpec], str | None], ModelledMachine
+]
+
+
+class Verdict(Enum):
+    """What is to be done with a batch that is not refused."""
+
+    APPLY = "apply"
+    DUPLICATE = "duplicate"
+    """It was admitted before: acknowledge and skip it."""
+    GAP = "gap"
+    """One before it is missing: ask for it again."""
+
+
+class Life:
+    """One epoch of a source: the header, the machines, and how far it has come."""
+
+    def __init__(
+        self, batch: HeaderBatch, fingerprint: bytes, machines: dict[Variant, ModelledMachine]
+    ) -> None:
+        self.epoch = batch.epoch
+        self.header = batch.header
+        self.limits = batch.header.limits()
+        self.fingerprint = fingerprint
+        self.machines = machines
+        self.admitted_seq = FIRST_SEQ
+        self.applied_seq = FIRST_SEQ
+        self.events = 0
+        self.last_ts_ns = 0
+        self.phase: str | None = None
+        self._digests: dict[Variant, tuple[int, str]] = {}
+
+    def digest(self, variant: Variant) -> str:
+        """The machine's digest, computed at most once a batch: it reads the whole state."""
+        known = self._digests.get(variant)
+        if known is None or known[0] != self.applied_seq:
+            known = (self.applied_seq, self.machines[variant].digest())
+            self._digests[variant] = known
+        return known[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A batch that is due and sound, on its way to the machines."""
+
+    source: Source
+    life: Life
+    batch: Batch
+    data: bytes
+    """The batch as it came."""
+
+
+class Source:
+    """One source and its counters, which go on over its epochs."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.life: Life | None = None
+        """What is shown: the epoch whose header was applied last."""
+        self._admitted: Life | None = None
+        """The epoch whose header was admitted last."""
+        self.events_applied = 0
+        self.batches_applied = 0
+        self.batches_duplicate = 0
+        self.batches_gapped = 0
+        self.batches_refused: dict[str, int] = {}
+        self.bytes_received = 0
+        self.epochs = 0
+        self.last_batch_at = 0.0
+        self.marks: dict[str, int] = {}
+        self.apply_seconds = Histogram(APPLY_SECONDS_BOUNDS)
+
+    def position(self, epoch: int) -> int:
+        """The last batch of ``epoch`` that was applied; 0 if none was."""
+        life = self.life
+        return life.applied_seq if life is not None and life.epoch == epoch else 0
+
+    @property
+    def fingerprint(self) -> bytes | None:
+        """SHA-256 of the header batch of the latest epoch, as it came."""
+        return None if self._admitted is None else self._admitted.fingerprint
+
+    @property
+    def epoch(self) -> int | None:
+        """The latest epoch there is a header of."""
+        return None if self._admitted is None else self._admitted.epoch
+
+    def admit(
+        self,
+        batch: Batch,
+        data: bytes,
+        variants: Sequence[Variant],
+        machine_factory: MachineFactory,
+    ) -> Admitted | Verdict:
+        """Decide on ``batch``: ready to be applied, a duplicate, or after a gap.
+
+        Raises :class:`BatchError` for one that is refused: unsound, of an epoch that
+        is over, or opening an epoch anew with another header. Nothing is changed then.
+        """
+        life = self._admitted
+        if life is not None and batch.epoch < life.epoch:
+            raise BatchError(
+                f"epoch {batch.epoch} of {self.name} is over, expected {life.epoch} or later",
+                reason=SEQUENCE,
+            ).at(batch=batch.seq)
+        if isinstance(batch, HeaderBatch):
+            return self._admit_header(batch, data, variants, machine_factory)
+        if life is None or batch.epoch > life.epoch:
+            return Verdict.GAP
+        if batch.seq <= life.admitted_seq:
+            return Verdict.DUPLICATE
+        if batch.seq > life.admitted_seq + 1:
+            return Verdict.GAP
+        check(batch, life.header, life.limits)
+        life.admitted_seq = batch.seq
+        return Admitted(self, life, batch, data)
+
+    def _admit_header(
+        self,
+        batch: HeaderBatch,
+        data: bytes,
+        variants: Sequence[Variant],
+        machine_factory: MachineFactory,
+    ) -> Admitted | Verdict:
+        life = self._admitted
+        if life is not None and batch.epoch == life.epoch:
+            if batch.header == life.header:
+                return Verdict.DUPLICATE
+            raise BatchError(
+                f"epoch {batch.epoch} of {self.name} began with another header,"
+                " expected the same or a later epoch",
+                reason=SEQUENCE,
+            ).at(batch=batch.seq)
+        header = batch.header
+        try:
+            machines = {
+                variant: machine_factory(header.machine, variant, header.caches, header.gfp)
+                for variant in variants
+            }
+        except (ConfigError, GfpError) as error:
+            raise BatchError(f"header: {error}", reason=HEADER).at(batch=batch.seq) from error
+        self._admitted = Life(batch, fingerprint_of(data), machines)
+        return Admitted(self, self._admitted, batch, data)
+
+    def apply(self, admitted: Admitted) -> None:
+        """Carry out what was admitted, on every variant."""
+        life = admitted.life
+        batch = admitted.batch
+        if isinstance(batch, EventBatch):
+            for machine in life.machines.values():
+                machine.apply(batch.records)
+            self._note_marks(life, batch.records)
+            life.events += batch.events
+            self.events_applied += batch.events
+            if batch.records:
+                life.last_ts_ns = int.from_bytes(batch.records[-RECORD_SIZE:][:8], "little")
+        else:
+            self.life = life
+            self.epochs += 1
+        life.applied_seq = batch.seq
+        self.batches_applied += 1
+
+    def _note_marks(self, life: Life, records: bytes) -> None:
+        """Count the MARK events; the last one is the phase the source is in."""
+        ops = records[OP_AT::RECORD_SIZE]
+        index = ops.find(MARK)
+        while index >= 0:
+            at = index * RECORD_SIZE + ARG_AT
+            life.phase = life.header.labels[int.from_bytes(records[at : at + 4], "little")]
+            self.marks[life.phase] = self.marks.get(life.phase, 0) + 1
+            index = ops.find(MARK, index + 1)
+
+    def refuse(self, reason: str) -> None:
+        """Count a batch that was refused."""
+        self.batches_refused[reason] = self.batches_refused.get(reason, 0) + 1
+
+    def read(self, life: Life, *, connected: bool, digest: bool) -> SourceReading:
+        """Plain numbers that stay as they are; ``digest`` also reads every machine's digest."""
+        return SourceReading(
+            name=self.name,
+            life=_read_life(life, digest=digest),
+            connected=connected,
+            events_applied=self.events_applied,
+            batches_applied=self.batches_applied,
+            batches_duplicate=self.batches_duplicate,
+            batches_gapped=self.batches_gapped,
+            batches_refused=self.batches_refused.copy(),
+            bytes_received=self.bytes_received,
+            epochs=self.epochs,
+            last_batch_at=self.last_batch_at,
+            marks=self.marks.copy(),
+            apply_seconds=self.apply_seconds.copy(),
+        )
+
+
+def _read_life(life: Life, *, digest: bool) -> LifeReading:
+    return LifeReading(
+        epoch=life.epoch,
+        seq=life.applied_seq,
+        events=life.events,
+        last_ts_ns=life.last_ts_ns,
+        config=life.header.machine,
+        gfp_flavour=life.header.gfp,
+        phases=tuple(dict.fromkeys(life.header.labels)),
+        phase=life.phase,
+        variants=tuple(
+            VariantReading(
+                variant=variant.name,
+                allocator=variant.allocator,
+                stats=machine.stats(),
+                digest=life.digest(variant) if digest else None,
+            )
+            for variant, machine in life.machines.items()
+        ),
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from daemon import metric_table as m
-from daemon.metric_table import MetricSpec
+from daemon.metric_table import MetricSpec, MetricType
 
 VARIABLES: Final = ("source", "variant", "node", "zone")
 """Dashboard variables, named as the labels they choose values of."""
@@ -32,9 +32,7 @@ def _select(spec: MetricSpec, **matchers: str) -> str:
 
 def _total(spec: MetricSpec, by: tuple[str, ...], **matchers: str) -> str:
     """A gauge, added up over what ``by`` leaves out (the scraped instance above all)."""
-    _check_labels(spec, by)
-    if spec.type != "gauge":
-        raise ValueError(f"{spec.name} is a {spec.type}, expected a gauge")
+    _check(spec, "gauge", by)
     return f"sum by ({', '.join(by)}) ({_select(spec, **matchers)})"
 
 
@@ -48,13 +46,32 @@ def _increase(spec: MetricSpec, by: tuple[str, ...], **matchers: str) -> str:
     return _growth("increase", "$__range", spec, by, **matchers)
 
 
+def _rate_of_what_happened(spec: MetricSpec, by: tuple[str, ...], **matchers: str) -> str:
+    """As _rate, without the many label values that counted nothing in the time shown."""
+    return f"{_rate(spec, by, **matchers)} and {_increase(spec, by, **matchers)} > 0"
+
+
+def _since_start(spec: MetricSpec, by: tuple[str, ...], **matchers: str) -> str:
+    """A counter as it stands, where it counted anything.
+
+    Right for few and early events, whose counter Prometheus may first see when they are
+    over: to increase() nothing happened then.
+    """
+    _check(spec, "counter", by)
+    return f"sum by ({', '.join(by)}) ({_select(spec, **matchers)}) > 0"
+
+
 def _growth(
     function: str, window: str, spec: MetricSpec, by: tuple[str, ...], **matchers: str
 ) -> str:
-    _check_labels(spec, by)
-    if spec.type != "counter":
-        raise ValueError(f"{spec.name} is a {spec.type}, expected a counter")
+    _check(spec, "counter", by)
     return f"sum by ({', '.join(by)}) ({function}({_select(spec, **matchers)}[{window}]))"
+
+
+def _check(spec: MetricSpec, kind: MetricType, labels: tuple[str, ...]) -> None:
+    if spec.type != kind:
+        raise ValueError(f"{spec.name} is a {spec.type}, expected a {kind}")
+    _check_labels(spec, labels)
 
 
 def _check_labels(spec: MetricSpec, labels: tuple[str, ...]) -> None:
@@ -116,19 +133,25 @@ DEACTIVATIONS: Final = _rate(m.PFMEMALLOC_DEACTIVATIONS_TOTAL, _MODEL)
 
 _BELOW_MIN: Final = "below_min|oom_reserve|reserve"
 """Paths of pages handed out below min: HIGH and HARDER, an OOM victim, no watermark at all."""
-DRAWN_RATE: Final = _rate(m.ALLOCATIONS_OK_TOTAL, (*_MODEL, "caller", "kind"), path=_BELOW_MIN)
-DRAWN: Final = _increase(
+DRAWN_RATE: Final = _rate_of_what_happened(
+    m.ALLOCATIONS_OK_TOTAL, (*_MODEL, "caller", "kind"), path=_BELOW_MIN
+)
+DRAWN: Final = _since_start(
     m.ALLOCATIONS_OK_TOTAL, (*_MODEL, "caller", "kind", "path"), path=_BELOW_MIN
 )
-LEAKS_RATE: Final = _rate(m.CACHE_LEAKS_TOTAL, (*_MODEL, "cause"))
+LEAKS_RATE: Final = _rate_of_what_happened(m.CACHE_LEAKS_TOTAL, (*_MODEL, "cause"))
 
 # --- Refused and stalled ------------------------------------------------------------------------
 
 DENIED_RATE: Final = _rate(m.ALLOCATIONS_DENIED_TOTAL, _MODEL)
-DENIED_BY_REASON: Final = _rate(m.ALLOCATIONS_DENIED_TOTAL, (*_MODEL, "reason"))
-DENIED_BY_CALLER: Final = _rate(m.ALLOCATIONS_DENIED_TOTAL, (*_MODEL, "caller", "kind"))
+DENIED_BY_REASON: Final = _rate_of_what_happened(m.ALLOCATIONS_DENIED_TOTAL, (*_MODEL, "reason"))
+DENIED_BY_CALLER: Final = _rate_of_what_happened(
+    m.ALLOCATIONS_DENIED_TOTAL, (*_MODEL, "caller", "kind")
+)
 STALLED_RATE: Final = _rate(m.ALLOCATIONS_STALLED_TOTAL, _MODEL)
-STALLED_BY_REASON: Final = _rate(m.ALLOCATIONS_STALLED_TOTAL, (*_MODEL, "reason", "caller"))
+STALLED_BY_REASON: Final = _rate_of_what_happened(
+    m.ALLOCATIONS_STALLED_TOTAL, (*_MODEL, "reason", "caller")
+)
 
 # --- What is held -------------------------------------------------------------------------------
 

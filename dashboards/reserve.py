@@ -213,7 +213,7 @@ def _drawn() -> Row:
                 stacked=True,
             ),
             table(
-                "Pages handed out below min in the time shown",
+                "Pages handed out below min since the model started",
                 "How many allocations got pages from below min, by who asked and what let them"
                 " through: below_min is __GFP_HIGH or ALLOC_HARDER, oom_reserve an OOM victim,"
                 " reserve ALLOC_NO_WATERMARKS.",

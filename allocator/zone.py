@@ -30,6 +30,7 @@ class Zone:
 
     __slots__ = (
         "below_min_events",
+        "boosted_watermark",
         "free_heads",
         "free_pages",
         "index",
@@ -39,9 +40,11 @@ class Zone:
         "name",
         "nid",
         "nr_free",
+        "nr_reserved_highatomic",
         "nr_types",
         "pcp_batch",
         "pcp_count",
+        "pcp_free_factor",
         "pcp_heads",
         "pcp_high",
         "pcp_lists",
@@ -52,6 +55,7 @@ class Zone:
         "spanned_pages",
         "start_pfn",
         "type",
+        "watermark_boost",
         "wmark_high",
         "wmark_low",
         "wmark_min",
@@ -94,6 +98,14 @@ class Zone:
         self.slab_reclaimable: i64 = 0
         """NR_SLAB_RECLAIMABLE."""
         self.slab_unreclaimable: i64 = 0
+        # What Linux 6.1 added; 0 in the kernels before.
+        self.watermark_boost: i64 = 0
+        """Pages added to every watermark, because blocks of another type had to be taken."""
+        self.boosted_watermark: bool = False
+        """ZONE_BOOSTED_WATERMARK: kswapd is to be woken for it."""
+        self.nr_reserved_highatomic: i64 = 0
+        """Pages in HIGHATOMIC blocks."""
+        self.pcp_free_factor: vec[i64] = vec[i64]([0] * cpus)
 
     def free_list(self, order: i64, migratetype: i64) -> i64:
         """Slot of the head of ``free_area[order].free_list[migratetype]``."""
@@ -137,11 +149,13 @@ def make_zones(config: MachineConfig) -> list[Zone]:
     return zones
 
 
-def node_orders(config: MachineConfig) -> list[list[int]]:
+def node_orders(config: MachineConfig, *, accumulate_load: bool = False) -> list[list[int]]:
     """For each node, all nodes in the order its zonelist tries them.
 
     ``find_next_best_node`` and the load it spreads round-robin over nodes at the
-    same distance. Every node is REMOTE_DISTANCE from every other.
+    same distance: set anew for each list, or accumulated over all of them from commit
+    54d032ced983 ("mm/page_alloc: use accumulated load when building node fallback
+    list") on (in v5.16). Every node is REMOTE_DISTANCE from every other.
     """
     nodes = len(config.nodes)
     with_cpus = set(config.cpu_node)
@@ -163,7 +177,7 @@ def node_orders(config: MachineConfig) -> list[list[int]]:
                     ),
                 )
             if (best == local) != (previous == local):
-                node_load[best] = load
+                node_load[best] = node_load[best] + 1 if accumulate_load else load
             previous = best
             load -= 1
             order.append(best)

@@ -98,7 +98,7 @@ def read_state(address: str) -> State:
     host, port = split_address(address)
     connection = HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
-        connection.request("GET", "/state")
+        connection.request("GET", "/state?digest=0")  # a digest reads the whole model
         with connection.getresponse() as answer:
             body = answer.read(MAX_BYTES)
     except OSError as error:

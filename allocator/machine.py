@@ -11,11 +11,13 @@ the handle is remembered as denied, so that its free is known for what it is.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import Final
 
 from librt.strings import read_i64_le
-from librt.vecs import vec
+from librt.vecs import append, vec
 from mypy_extensions import i64
 
 from allocator.config import PAGE_SIZE, CacheSpec, MachineConfig
@@ -55,20 +57,27 @@ from allocator.outcome import (
     CALLER_GFP_MEMALLOC,
     CALLER_INTERRUPT,
     CALLER_MEMDIE,
+    CALLER_NAMES,
     CALLER_PF_MEMALLOC,
     CALLER_PLAIN,
     DENIED_NO_CACHE,
+    FIRST_DENIED,
+    FIRST_STALLED,
     KIND_KMALLOC,
+    KIND_NAMES,
     KIND_OBJECT,
     KIND_PAGE,
     NR_CALLERS,
     NR_KINDS,
     NR_OUTCOMES,
     OBJ_LARGE,
+    OUTCOME_NAMES,
 )
 from allocator.page_allocator import NO_ALLOC_FLAGS, NO_PAGE, PageAllocator
 from allocator.revision import Variant
+from allocator.stats import MachineStats, OutcomeCount, ZoneStats
 from allocator.task import Task
+from allocator.zone import Zone
 
 # A handle's value: payload << VALUE_SHIFT | cache << 2 | kind.
 _KIND_MASK: Final = 3
@@ -81,6 +90,40 @@ _CACHE_SHIFT: Final = 2
 _CACHE_MASK: Final = 0x3FFF
 _VALUE_SHIFT: Final = 16
 _ORDER_BITS: Final = 4
+
+# Counters of a cache, in this order.
+_CACHE_OK: Final = 0
+_CACHE_DENIED: Final = 1
+_CACHE_STALLED: Final = 2
+_CACHE_FREES: Final = 3
+_CACHE_COUNTS: Final = 4
+
+
+def _result(outcome: i64) -> i64:
+    """Which counter of a cache an outcome belongs to."""
+    if outcome < FIRST_DENIED:
+        return _CACHE_OK
+    return _CACHE_DENIED if outcome < FIRST_STALLED else _CACHE_STALLED
+
+
+def _zone_stats(zone: Zone, cpus: int) -> ZoneStats:
+    return ZoneStats(
+        node=int(zone.nid),
+        zone=zone.name,
+        free_pages=int(zone.free_pages),
+        min_pages=int(zone.wmark_min),
+        low_pages=int(zone.wmark_low),
+        high_pages=int(zone.wmark_high),
+        present_pages=int(zone.present_pages),
+        spanned_pages=int(zone.spanned_pages),
+        managed_pages=int(zone.managed_pages),
+        lowest_free_pages=int(zone.lowest_free),
+        pcp_pages=sum(int(zone.pcp_count[cpu]) for cpu in range(cpus)),
+        pfmemalloc_pages=int(zone.pfmemalloc_pages),
+        free_blocks=[int(blocks) for blocks in zone.nr_free],
+        lowmem_reserve=[int(pages) for pages in zone.lowmem_reserve],
+        below_min_events=int(zone.below_min_events),
+    )
 
 
 def _page_value(pfn: i64, order: i64) -> i64:
@@ -114,12 +157,12 @@ class Machine:
     """A machine of one configuration, run by one allocator at one revision."""
 
     __slots__ = (
+        "_cache_counts",
         "_cache_ids",
         "_cpu_node",
         "_flavour",
         "_gfp_cache",
         "_gfp_flavour",
-        "_highest_gfp",
         "_last_gfp",
         "_last_value",
         "_memalloc_bits",
@@ -172,6 +215,9 @@ class Machine:
         self.unknown_frees: i64 = 0
         self.reused_handles: i64 = 0
         self._outcomes: vec[i64] = vec[i64]([0] * (NR_CALLERS * NR_KINDS * NR_OUTCOMES))
+        general = len(objects.cache_stats())
+        self._cache_counts: vec[i64] = vec[i64]([0] * (general * _CACHE_COUNTS))
+        """Per cache number: ok, denied, stalled, frees."""
         self._flavour: str = variant.revision.gfp_flavour
         self._gfp_flavour: str = self._flavour if gfp_flavour is None else gfp_flavour
         self._gfp_cache: dict[int, int] = {}
@@ -180,9 +226,7 @@ class Machine:
         self._memalloc_bits: i64 = FLAVOURS[self._flavour].get("__GFP_MEMALLOC", 0)
         self._cache_ids: vec[i64] = vec[i64]([NO_CACHE] * (max((c.id for c in caches), default=-1) + 1))
         for spec in caches:
-            self._cache_ids[spec.id] = self.objects.cache_create(
-                spec.name, spec.size, spec.align, spec.flags
-            )
+            self._cache_ids[spec.id] = self._create(spec.name, spec.size, spec.align, spec.flags)
 
     # The stream.
 
@@ -244,6 +288,12 @@ class Machine:
         self._last_value = found
         return self._last_value
 
+    def _create(self, name: str, size: int, align: int, flags: int) -> int:
+        number = self.objects.cache_create(name, size, align, flags)
+        while len(self._cache_counts) < (number + 1) * _CACHE_COUNTS:
+            self._cache_counts = append(self._cache_counts, 0)
+        return number
+
     def _enter(self, cpu: i64, ctx: i64) -> None:
         current = self.current
         current.cpu = cpu
@@ -294,6 +344,7 @@ class Machine:
                 outcome = self.pages.stalled
             self.handles.fill(cell, _DENIED)
         self._count(kind, gfp, outcome)
+        self._cache_counts[number * _CACHE_COUNTS + _result(outcome)] += 1
         return outcome
 
     def _kmalloc(self, handle: i64, size: i64, gfp: i64, node: i64) -> i64:
@@ -329,7 +380,9 @@ class Machine:
         self._enter(cpu, 0)
         if kind == _OBJECT:
             self.object_frees += 1
-            self.objects.free(value >> _CACHE_SHIFT & _CACHE_MASK, payload)
+            number = value >> _CACHE_SHIFT & _CACHE_MASK
+            self._cache_counts[number * _CACHE_COUNTS + _CACHE_FREES] += 1
+            self.objects.free(number, payload)
         else:
             self.page_frees += 1
             order = payload & ((1 << _ORDER_BITS) - 1)
@@ -402,7 +455,7 @@ class Machine:
     def cache_create(self, name: str, size: int, align: int, flags: int) -> int:
         """``kmem_cache_create`` on cpu 0: the cache's number."""
         self._enter(0, 0)
-        number = self.objects.cache_create(name, size, align, flags)
+        number = self._create(name, size, align, flags)
         self._tell(0)
         return number
 
@@ -452,6 +505,116 @@ class Machine:
         answer.zone = zone.name
         answer.pfm = int(pages.page_pfmemalloc(pfn))
         answer.large = True
+
+    def stats(self) -> MachineStats:
+        """A consistent reading between events; its cost grows with zones, cpus and caches."""
+        pages = self.pages
+        objects = self.objects
+        zones = [_zone_stats(zone, len(self._cpu_node)) for zone in pages.zones]
+        slab_pages: list[tuple[int, int]] = []
+        for nid in range(len(self.config.nodes)):
+            own = [zone for zone in pages.zones if zone.nid == nid]
+            slab_pages.append(
+                (
+                    sum(int(zone.slab_reclaimable) for zone in own),
+                    sum(int(zone.slab_unreclaimable) for zone in own),
+                )
+            )
+        caches = objects.cache_stats()
+        for number, cache in enumerate(caches):
+            at = number * _CACHE_COUNTS
+            if at < len(self._cache_counts):
+                cache.allocations = int(self._cache_counts[at + _CACHE_OK])
+                cache.denied = int(self._cache_counts[at + _CACHE_DENIED])
+                cache.stalled = int(self._cache_counts[at + _CACHE_STALLED])
+                cache.frees = int(self._cache_counts[at + _CACHE_FREES])
+                cache.active_objects = cache.allocations - cache.frees
+        return MachineStats(
+            events=int(self.events),
+            last_ts_ns=int(self.last_ts_ns),
+            live_handles=int(self.handles.live),
+            page_frees=int(self.page_frees),
+            object_frees=int(self.object_frees),
+            denied_frees=int(self.denied_frees),
+            unknown_frees=int(self.unknown_frees),
+            reused_handles=int(self.reused_handles),
+            kswapd_wakeups=int(pages.kswapd_wakeups_before + pages.kswapd_wakeups),
+            pfmemalloc_active=objects.pfmemalloc_active,
+            pfmemalloc_activations=int(objects.activations),
+            pfmemalloc_deactivations=int(objects.deactivations),
+            outcomes=self._outcome_counts(),
+            zones=zones,
+            caches=caches,
+            slab_pages=slab_pages,
+        )
+
+    def _outcome_counts(self) -> list[OutcomeCount]:
+        counts: list[OutcomeCount] = []
+        for index in range(len(self._outcomes)):
+            count = int(self._outcomes[index])
+            if count:
+                rest, outcome = divmod(index, NR_OUTCOMES)
+                caller, kind = divmod(rest, NR_KINDS)
+                result, path = OUTCOME_NAMES[outcome]
+                counts.append(
+                    OutcomeCount(CALLER_NAMES[caller], KIND_NAMES[kind], result, path, count)
+                )
+        return counts
+
+    def verify(self) -> None:
+        """Check every invariant; raises :class:`allocator.verify.InvariantError`."""
+        pages: list[tuple[int, int]] = self.objects.slab_pages()
+        held: list[list[int]] = [[] for _ in self.objects.cache_stats()]
+        for number, objp in self.objects.inner_objects():
+            held[number].append(objp)
+        for _, value in self.handles.items():
+            payload = value >> _VALUE_SHIFT
+            if value & _KIND_MASK == _OBJECT:
+                held[value >> _CACHE_SHIFT & _CACHE_MASK].append(payload)
+            elif value & _KIND_MASK == _PAGE:
+                pages.append((payload >> _ORDER_BITS, payload & ((1 << _ORDER_BITS) - 1)))
+        self.pages.verify(pages)
+        self.objects.verify(held)
+
+    def digest(self) -> str:
+        """SHA-256 over everything that decides later answers or is counted.
+
+        Equal for equal state, whatever the build mode or Python version.
+        """
+        level = "L3" if self.variant.allocator == "slub" else "L2"
+        whole = {
+            "variant": self.variant.name,
+            "state": self.state(level),
+            "pages": self.pages.hidden_state(),
+            "objects": self.objects.hidden_state(),
+            "events": int(self.events),
+            "last_ts_ns": int(self.last_ts_ns),
+            "mark": int(self.mark),
+            "frees": [
+                int(self.page_frees),
+                int(self.object_frees),
+                int(self.denied_frees),
+                int(self.unknown_frees),
+                int(self.reused_handles),
+                int(self.pages.kswapd_wakeups_before + self.pages.kswapd_wakeups),
+            ],
+            "outcomes": [int(count) for count in self._outcomes],
+            "caches": [int(count) for count in self._cache_counts],
+        }
+        text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(text.encode())
+        for handle, value in self.handles.items():
+            digest.update(b"%d=%s;" % (handle, self._meaning(value).encode()))
+        return digest.hexdigest()
+
+    def _meaning(self, value: int) -> str:
+        """What a handle's value stands for, by pfn rather than by place in a table."""
+        payload = value >> _VALUE_SHIFT
+        if value & _KIND_MASK == _OBJECT:
+            number = value >> _CACHE_SHIFT & _CACHE_MASK
+            pfn = int(self.objects.slab_pfn(number, payload))
+            return f"{number}/{pfn}/{payload >> INDEX_SHIFT & INDEX_MASK}"
+        return str(value)
 
     def state(self, level: str) -> dict[str, object]:
         """The state as the vectors' digests write it; level L1, L2 or L3."""

@@ -14,6 +14,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from allocator.page_allocator import PageAllocator
+from allocator.stats import CacheStats
 from allocator.task import Task
 
 NO_OBJECT: Final = 0
@@ -39,7 +40,14 @@ SLAB_NOLEAKTRACE: Final = 0x800000
 class ObjectAllocator:
     """The interface. Caches are known by their number in order of creation."""
 
-    __slots__ = ("current", "outcome", "pages", "pfmemalloc_active")
+    __slots__ = (
+        "activations",
+        "current",
+        "deactivations",
+        "outcome",
+        "pages",
+        "pfmemalloc_active",
+    )
 
     def __init__(self, pages: PageAllocator, current: Task) -> None:
         """Stand over a page allocator."""
@@ -49,6 +57,9 @@ class ObjectAllocator:
         """What the last allocation came to (:mod:`allocator.outcome`)."""
         self.pfmemalloc_active: bool = False
         """SLAB's global flag; always False elsewhere."""
+        self.activations: i64 = 0
+        """Flips of the global from false to true."""
+        self.deactivations: i64 = 0
 
     def cache_create(self, name: str, size: int, align: int, flags: int) -> int:
         """``kmem_cache_create`` on cpu 0: the new cache's number (SLUB: maybe an alias)."""
@@ -100,6 +111,30 @@ class ObjectAllocator:
 
     def state(self) -> list[dict[str, object]]:
         """Every cache's state as the vectors' digests write it."""
+        raise NotImplementedError
+
+    def cache_stats(self) -> list[CacheStats]:
+        """A reading of every cache; the counts of calls are filled in by the machine."""
+        raise NotImplementedError
+
+    def slab_pages(self) -> list[tuple[int, int]]:
+        """(first pfn, order) of every slab."""
+        raise NotImplementedError
+
+    def inner_objects(self) -> list[tuple[int, int]]:
+        """(cache number, objp) of the objects the allocator itself holds."""
+        return []
+
+    def verify(self, held: list[list[int]]) -> None:
+        """Check every cache: each object in exactly one place, every count right.
+
+        ``held`` has, per cache number, the objps in callers' hands and in the
+        allocator's own. Raises InvariantError.
+        """
+        raise NotImplementedError
+
+    def hidden_state(self) -> object:
+        """State that decides later answers but does not show in :meth:`state`."""
         raise NotImplementedError
 
     def boot(self) -> dict[str, object]:

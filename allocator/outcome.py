@@ -27,14 +27,16 @@ OBJ_NODE_PARTIAL: Final = 19
 OBJ_NEW_SLAB: Final = 20
 # kmalloc straight from the page allocator.
 OBJ_LARGE: Final = 21
-# Denied.
+# Denied, from here on.
+FIRST_DENIED: Final = 24
 DENIED_WATERMARK: Final = 24
 DENIED_PRESERVED: Final = 25
 DENIED_GROWTH: Final = 26
 DENIED_ORDER: Final = 27
 DENIED_NO_ZONE: Final = 28
 DENIED_NO_CACHE: Final = 29
-# Stalled.
+# Stalled, from here on.
+FIRST_STALLED: Final = 32
 STALLED_RECLAIM: Final = 32
 STALLED_OOM: Final = 33
 STALLED_NOFAIL: Final = 34

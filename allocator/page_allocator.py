@@ -27,6 +27,7 @@ class PageAllocator:
         "current",
         "jiffies",
         "kswapd_wakeups",
+        "kswapd_wakeups_before",
         "mem",
         "outcome",
         "stalled",
@@ -44,12 +45,15 @@ class PageAllocator:
         """``alloc_flags`` of the last pass over a zonelist."""
         self.kswapd_wakeups: i64 = 0
         """Calls of ``wake_all_kswapd``."""
+        self.kswapd_wakeups_before: i64 = 0
+        """Those of all operations before this one."""
         self.stalled: i64 = 0
         """The STALLED_* outcome met on the way, or 0."""
 
     def begin_op(self) -> None:
         """Forget what the operation before this one left."""
         self.alloc_flags_seen = NO_ALLOC_FLAGS
+        self.kswapd_wakeups_before += self.kswapd_wakeups
         self.kswapd_wakeups = 0
         self.stalled = 0
 
@@ -89,6 +93,17 @@ class PageAllocator:
 
     def state(self) -> list[dict[str, object]]:
         """Every zone's state as the vectors' digests write it."""
+        raise NotImplementedError
+
+    def verify(self, held: list[tuple[int, int]]) -> None:
+        """Check that every page is in exactly one place and every count is right.
+
+        ``held`` are the (pfn, order) that callers and slabs own. Raises InvariantError.
+        """
+        raise NotImplementedError
+
+    def hidden_state(self) -> dict[str, object]:
+        """State that decides later answers but does not show in :meth:`state`."""
         raise NotImplementedError
 
     def drain_all_pages(self) -> None:

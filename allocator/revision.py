@@ -50,6 +50,13 @@ class Revision:
     """``get_partial_node`` skips reserve slabs (8ba00bb68a06; in v3.6)."""
     slub_check_in_fast_path: bool = False
     """U5 of the seed: the SLUB fast path tests the flag; moved out by 5091b74a95d4 (in v3.6)."""
+    slub_unfreeze_own_node: bool = False
+    """``unfreeze_partials`` asks an empty slab's own node whether it has partial slabs enough;
+    3.3 asked the node of the last slab it kept, and freed what came before that one unasked
+    ("slub: refactoring unfreeze_partials()", June 2012; in v3.6)."""
+    slub_partial_stats: bool = False
+    """CPU_PARTIAL_NODE and CPU_PARTIAL_DRAIN are counted apart from CPU_PARTIAL_FREE
+    ("slub: per cpu partial statistics change", February 2012; in v3.6)."""
 
 
 UNPATCHED: Final = Revision(name="unpatched", gfp_flavour="v3.3")
@@ -72,6 +79,8 @@ V3_6: Final = Revision(
     ac_search_from_zero=True,
     head_page_flag=True,
     slub_match_in_partial=True,
+    slub_unfreeze_own_node=True,
+    slub_partial_stats=True,
 )
 
 REVISIONS: Final[dict[str, Revision]] = {r.name: r for r in (UNPATCHED, SEED, V3_6)}

@@ -33,7 +33,7 @@ S_INUSE: Final = 2
 S_FREE: Final = 3
 """Index of the first free object, or BUFCTL_END."""
 S_FLAGS: Final = 4
-"""SLAB_FLAGGED, SLAB_S_MEM_CLEARED, and the node from bit S_NODE_SHIFT up."""
+"""SLAB_FLAGGED, SLAB_S_MEM_CLEARED, the node, and the place in ``flagged``."""
 S_PFN: Final = 5
 S_MGMT: Final = 6
 """The off-slab descriptor: an objp of ``slabp_cache``."""
@@ -49,6 +49,8 @@ SLAB_FLAGGED: Final = 1
 SLAB_S_MEM_CLEARED: Final = 2
 """A4: the flag was taken off the page that ``s_mem`` lies in, and off that page only."""
 S_NODE_SHIFT: Final = 2
+S_NODE_MASK: Final = 0x3F
+S_FLAGGED_SHIFT: Final = 8
 
 # Offsets of a node's list heads, two words each, at the start of the table.
 SLABS_FULL: Final = 0
@@ -119,6 +121,7 @@ class KmemCache:
         "buffer_size",
         "colour",
         "colour_off",
+        "flagged",
         "flags",
         "forced_refills",
         "freehit",
@@ -202,6 +205,8 @@ class KmemCache:
         self.nr_slabs: i64 = 0
         self.pfmemalloc_slabs: i64 = 0
         """Slabs with any flagged page."""
+        self.flagged: vec[i64] = vec[i64]()
+        """Those slabs, in no order: the first ``pfmemalloc_slabs`` entries."""
         # The kernel's own statistics (STATS).
         self.allochit: i64 = 0
         self.allocmiss: i64 = 0
@@ -233,6 +238,30 @@ class KmemCache:
             words -= 1
         self.table = table
         return slabp
+
+
+    def flagged_add(self, slabp: i64) -> None:
+        """Remember that a slab has flagged pages."""
+        at = self.pfmemalloc_slabs
+        if at < len(self.flagged):
+            self.flagged[at] = slabp
+        else:
+            self.flagged = append(self.flagged, slabp)
+        self.table[slabp + S_FLAGS] |= at << S_FLAGGED_SHIFT
+        self.pfmemalloc_slabs = at + 1
+
+    def flagged_remove(self, slabp: i64) -> None:
+        """Forget a slab whose pages carry no flag any more, or that goes."""
+        table = self.table
+        flagged = self.flagged
+        at = table[slabp + S_FLAGS] >> S_FLAGGED_SHIFT
+        last = self.pfmemalloc_slabs - 1
+        moved = flagged[last]
+        flagged[at] = moved
+        low = (1 << S_FLAGGED_SHIFT) - 1
+        table[moved + S_FLAGS] = table[moved + S_FLAGS] & low | at << S_FLAGGED_SHIFT
+        table[slabp + S_FLAGS] &= low
+        self.pfmemalloc_slabs = last
 
 
 class Geometry:

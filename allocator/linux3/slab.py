@@ -41,6 +41,7 @@ from allocator.linux3.kmem_cache import (
     S_INUSE,
     S_MGMT,
     S_NEXT,
+    S_NODE_MASK,
     S_NODE_SHIFT,
     S_PFN,
     S_PREV,
@@ -83,7 +84,9 @@ from allocator.outcome import (
 )
 from allocator.page_allocator import NO_PAGE
 from allocator.revision import Revision
+from allocator.stats import CacheStats
 from allocator.task import Task
+from allocator.verify import require
 from allocator.zone import gfp_zone
 
 BATCHREFILL_LIMIT: Final = 16
@@ -125,9 +128,7 @@ class Slab3(ObjectAllocator):
         "_slab_max_order",
         "_slab_reap_node",
         "_tags",
-        "activations",
         "caches",
-        "deactivations",
     )
 
     def __init__(
@@ -161,8 +162,6 @@ class Slab3(ObjectAllocator):
         self._slab_max_order: int = _SLAB_MAX_ORDER_HI if managed > _LARGE_MACHINE_PAGES else 0
         self._refused: bool = False
         """Whether an array kept a reserve object from this allocation."""
-        self.activations: i64 = 0
-        self.deactivations: i64 = 0
         self.caches: list[KmemCache] = []
         self._general: list[KmemCache] = []
         for size in _GENERAL_CACHE_SIZES:
@@ -272,10 +271,10 @@ class Slab3(ObjectAllocator):
         if flags & (SLAB_FLAGGED | SLAB_S_MEM_CLEARED) != SLAB_FLAGGED:
             return
         table[slabp + S_FLAGS] = flags | SLAB_S_MEM_CLEARED
-        cachep.nodelists[flags >> S_NODE_SHIFT].pfmemalloc_slabs -= 1
+        cachep.nodelists[flags >> S_NODE_SHIFT & S_NODE_MASK].pfmemalloc_slabs -= 1
         cachep.unflagged += 1
         if cachep.gfporder == 0:
-            cachep.pfmemalloc_slabs -= 1
+            cachep.flagged_remove(slabp)
 
     def _ac_put_obj(self, cachep: KmemCache, ac: ArrayCache, objp: i64) -> None:
         """``ac_put_obj`` (A3): tagged while the global says that reserve slabs exist."""
@@ -494,16 +493,18 @@ class Slab3(ObjectAllocator):
         slabp = cachep.new_slab_place()
         table = cachep.table
         slab_flags = nodeid << S_NODE_SHIFT
-        if self._patched and self._page_alloc.page_pfmemalloc(pfn):
+        flagged = self._patched and self._page_alloc.page_pfmemalloc(pfn)
+        if flagged:
             slab_flags |= SLAB_FLAGGED
-            l3.pfmemalloc_slabs += 1
-            cachep.pfmemalloc_slabs += 1
         table[slabp + S_INUSE] = 0
         table[slabp + S_FREE] = 0
         table[slabp + S_FLAGS] = slab_flags
         table[slabp + S_PFN] = pfn
         table[slabp + S_MGMT] = mgmt
         table[slabp + S_COLOUROFF] = offset
+        if flagged:
+            l3.pfmemalloc_slabs += 1
+            cachep.flagged_add(slabp)
         # cache_init_objs
         bufctl = slabp + SLAB_WORDS
         last = cachep.num - 1
@@ -524,10 +525,10 @@ class Slab3(ObjectAllocator):
         flags = table[slabp + S_FLAGS]
         if flags & SLAB_FLAGGED:
             if not flags & SLAB_S_MEM_CLEARED:
-                cachep.nodelists[flags >> S_NODE_SHIFT].pfmemalloc_slabs -= 1
-                cachep.pfmemalloc_slabs -= 1
+                cachep.nodelists[flags >> S_NODE_SHIFT & S_NODE_MASK].pfmemalloc_slabs -= 1
+                cachep.flagged_remove(slabp)
             elif cachep.gfporder > 0:
-                cachep.pfmemalloc_slabs -= 1
+                cachep.flagged_remove(slabp)
         mgmt = table[slabp + S_MGMT]
         pfn = table[slabp + S_PFN]
         table[slabp + S_NEXT] = cachep.recycled
@@ -558,7 +559,7 @@ class Slab3(ObjectAllocator):
 
     def _cache_free_alien(self, cachep: KmemCache, objp: i64) -> bool:
         """``cache_free_alien`` (A7): True if the object was another node's and is dealt with."""
-        nodeid = cachep.table[(objp >> SLAB_SHIFT) + S_FLAGS] >> S_NODE_SHIFT
+        nodeid = cachep.table[(objp >> SLAB_SHIFT) + S_FLAGS] >> S_NODE_SHIFT & S_NODE_MASK
         node = self.current.node
         if nodeid == node:
             return False
@@ -771,6 +772,58 @@ class Slab3(ObjectAllocator):
             "general_caches": [self.geometry(int(c.number)) for c in self._general],
         }
 
+    def cache_stats(self) -> list[CacheStats]:
+        """A reading of every cache."""
+        return [_cache_stats(c) for c in self.caches]
+
+    def slab_pages(self) -> list[tuple[int, int]]:
+        """(first pfn, order) of every slab."""
+        return [
+            (int(c.table[slabp + S_PFN]), int(c.gfporder))
+            for c in self.caches
+            for l3 in c.nodelists
+            for which in (SLABS_FULL, SLABS_PARTIAL, SLABS_FREE)
+            for slabp in _list(c, l3.head + which)
+        ]
+
+    def inner_objects(self) -> list[tuple[int, int]]:
+        """The off-slab descriptors, as (cache number, objp)."""
+        found: list[tuple[int, int]] = []
+        for c in self.caches:
+            slabp_cache = c.slabp_cache
+            if slabp_cache is not None:
+                for l3 in c.nodelists:
+                    for which in (SLABS_FULL, SLABS_PARTIAL, SLABS_FREE):
+                        for slabp in _list(c, l3.head + which):
+                            found.append((int(slabp_cache.number), int(c.table[slabp + S_MGMT])))
+        return found
+
+    def verify(self, held: list[list[int]]) -> None:
+        """Every object in exactly one place; lists, counts, tags and flags agree."""
+        for c in self.caches:
+            _verify_cache(c, held[int(c.number)])
+
+    def hidden_state(self) -> object:
+        """Colours, places of objects in slabs, reap turns, and the patch's counters."""
+        return {
+            "reap_node": [int(node) for node in self._slab_reap_node],
+            "flips": [int(self.activations), int(self.deactivations)],
+            "caches": [
+                {
+                    "name": c.name,
+                    "colour_next": [int(l3.colour_next) for l3 in c.nodelists],
+                    "counters": _counters(c),
+                    "colouroff": [
+                        [int(c.table[slabp + S_PFN]), int(c.table[slabp + S_COLOUROFF])]
+                        for l3 in c.nodelists
+                        for which in (SLABS_FULL, SLABS_PARTIAL, SLABS_FREE)
+                        for slabp in _list(c, l3.head + which)
+                    ],
+                }
+                for c in self.caches
+            ],
+        }
+
     def state(self) -> list[dict[str, object]]:
         """Every cache's state as the vectors' digests write it."""
         general = len(self._general)
@@ -793,18 +846,7 @@ class Slab3(ObjectAllocator):
                 for ac in c.array
             ],
             "nodes": [self._node_state(c, l3) for l3 in c.nodelists],
-            "stats": {
-                "allochit": int(c.allochit),
-                "allocmiss": int(c.allocmiss),
-                "freehit": int(c.freehit),
-                "freemiss": int(c.freemiss),
-                "grown": int(c.grown),
-                "reaped": int(c.reaped),
-                "active": int(c.active),
-                "allocations": int(c.allocations),
-                "node_allocs": int(c.node_allocs),
-                "node_frees": int(c.node_frees),
-            },
+            "stats": _kernel_stats(c),
         }
 
     def _node_state(self, c: KmemCache, l3: KmemList3) -> dict[str, object]:
@@ -875,6 +917,169 @@ def _list_move(table: vec[i64], slabp: i64, head: i64) -> None:
     _list_add(table, slabp, head)
 
 
+def _list(c: KmemCache, head: i64) -> list[int]:
+    """The slabs on a list, head to tail."""
+    found: list[int] = []
+    slabp = c.table[head]
+    while slabp != head:
+        found.append(int(slabp))
+        slabp = c.table[slabp + S_NEXT]
+    return found
+
+
+def _kernel_stats(c: KmemCache) -> dict[str, int]:
+    """The statistics the kernel keeps with STATS, by its own names."""
+    return {
+        "allochit": int(c.allochit),
+        "allocmiss": int(c.allocmiss),
+        "freehit": int(c.freehit),
+        "freemiss": int(c.freemiss),
+        "grown": int(c.grown),
+        "reaped": int(c.reaped),
+        "active": int(c.active),
+        "allocations": int(c.allocations),
+        "node_allocs": int(c.node_allocs),
+        "node_frees": int(c.node_frees),
+    }
+
+
+def _counters(c: KmemCache) -> dict[str, int]:
+    """The kernel's statistics and the patch's."""
+    return {
+        **_kernel_stats(c),
+        "forced_refills": int(c.forced_refills),
+        "swaps": int(c.swaps),
+        "unflagged": int(c.unflagged),
+    }
+
+
+def _all_arrays(c: KmemCache) -> list[ArrayCache]:
+    """Cpu, shared and alien arrays of a cache."""
+    arrays = list(c.array)
+    for l3 in c.nodelists:
+        if l3.shared is not None:
+            arrays.append(l3.shared)
+        if l3.alien is not None:
+            arrays += [ac for ac in l3.alien if ac is not None]
+    return arrays
+
+
+def _cache_stats(c: KmemCache) -> CacheStats:
+    handed = 0
+    kept = 0
+    if c.pfmemalloc_slabs > 0:
+        flagged = {int(c.flagged[i]) for i in range(c.pfmemalloc_slabs)}
+        in_arrays = sum(
+            1 for ac in _all_arrays(c) for i in range(ac.avail) if ac.entry[i] >> SLAB_SHIFT in flagged
+        )
+        handed = sum(int(c.table[slabp + S_INUSE]) for slabp in flagged) - in_arrays
+        kept = len(flagged) * int(c.num) - handed
+    return CacheStats(
+        name=c.name,
+        object_size=int(c.object_size),
+        objects_per_slab=int(c.num),
+        pages_per_slab=1 << int(c.gfporder),
+        slabs=int(c.nr_slabs),
+        objects=int(c.nr_slabs * c.num),
+        active_objects=0,
+        pfmemalloc_slabs=int(c.pfmemalloc_slabs),
+        pfmemalloc_objects=handed,
+        preserved_objects=kept,
+        allocations=0,
+        denied=0,
+        stalled=0,
+        frees=0,
+        counters=_counters(c),
+    )
+
+
+def _verify_cache(c: KmemCache, held: list[int]) -> None:
+    where: dict[int, str] = {}
+
+    def put(objp: int, place: str) -> None:
+        require(
+            objp not in where,
+            f"cache {c.name}: object {objp:#x} is {place} and {where.get(objp)}",
+        )
+        where[objp] = place
+
+    slabs = 0
+    flagged = 0
+    out_of_slabs = 0
+    for nid, l3 in enumerate(c.nodelists):
+        free_objects = 0
+        s_mem_flagged = 0
+        for which, name in ((SLABS_FULL, "full"), (SLABS_PARTIAL, "partial"), (SLABS_FREE, "free")):
+            for slabp in _list(c, l3.head + which):
+                inuse = int(c.table[slabp + S_INUSE])
+                chain = _free_chain(c, slabp)
+                flags = c.table[slabp + S_FLAGS]
+                require(
+                    flags >> S_NODE_SHIFT & S_NODE_MASK == nid,
+                    f"cache {c.name}: slab {slabp} is on the lists of node {nid}, not its own",
+                )
+                require(
+                    inuse + len(chain) == c.num,
+                    f"cache {c.name}: slab {slabp} has {inuse} in use, {len(chain)} free",
+                )
+                wanted = "full" if inuse == c.num else "free" if inuse == 0 else "partial"
+                require(
+                    name == wanted, f"cache {c.name}: slab {slabp} is on {name}, not {wanted}"
+                )
+                for index in chain:
+                    put(slabp << SLAB_SHIFT | index << INDEX_SHIFT, "free in its slab")
+                slabs += 1
+                free_objects += len(chain)
+                out_of_slabs += inuse
+                if _page_mask(c, slabp):
+                    flagged += 1
+                if flags & (SLAB_FLAGGED | SLAB_S_MEM_CLEARED) == SLAB_FLAGGED:
+                    s_mem_flagged += 1
+        require(
+            free_objects == l3.free_objects,
+            f"cache {c.name} node {nid}: {free_objects} free objects, {l3.free_objects} counted",
+        )
+        require(
+            s_mem_flagged == l3.pfmemalloc_slabs,
+            f"cache {c.name} node {nid}: {s_mem_flagged} pfmemalloc slabs,"
+            f" {l3.pfmemalloc_slabs} counted",
+        )
+    require(slabs == c.nr_slabs, f"cache {c.name}: {slabs} slabs, {c.nr_slabs} counted")
+    require(
+        flagged == c.pfmemalloc_slabs,
+        f"cache {c.name}: {flagged} flagged slabs, {c.pfmemalloc_slabs} counted",
+    )
+    require(
+        out_of_slabs == c.active, f"cache {c.name}: {out_of_slabs} objects out, {c.active} counted"
+    )
+    for ac in _all_arrays(c):
+        require(0 <= ac.avail <= ac.limit, f"cache {c.name}: an array holds {ac.avail}")
+        for i in range(ac.avail):
+            objp = int(ac.entry[i])
+            put(objp & ~TAG, "in an array")
+            if objp & TAG:
+                require(
+                    c.table[(objp >> SLAB_SHIFT) + S_FLAGS] & SLAB_FLAGGED != 0,
+                    f"cache {c.name}: tagged object {objp:#x} of a slab never flagged",
+                )
+    for objp in held:
+        put(objp, "in a caller's hands")
+    require(
+        len(where) == slabs * int(c.num),
+        f"cache {c.name}: {len(where)} objects are somewhere, {slabs * int(c.num)} exist",
+    )
+
+
+def _free_chain(c: KmemCache, slabp: i64) -> list[int]:
+    """Indices of a slab's free objects, in the order they would be given."""
+    chain: list[int] = []
+    index = c.table[slabp + S_FREE]
+    while index != BUFCTL_END and len(chain) <= c.num:
+        chain.append(int(index))
+        index = c.table[slabp + SLAB_WORDS + index]
+    return chain
+
+
 def _holds_entries(c: KmemCache) -> bool:
     if any(ac.avail for ac in c.array):
         return True
@@ -903,12 +1108,7 @@ def _slabs(c: KmemCache, head: i64, chains: bool) -> list[list[object]]:
             _page_mask(c, slabp),
         ]
         if chains:
-            chain: list[int] = []
-            index = table[slabp + S_FREE]
-            while index != BUFCTL_END:
-                chain.append(int(index))
-                index = table[slabp + SLAB_WORDS + index]
-            row.append(chain)
+            row.append(_free_chain(c, slabp))
         found.append(row)
         slabp = table[slabp + S_NEXT]
     return found

@@ -6,7 +6,9 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Final
@@ -16,8 +18,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from tracegen.conformance import report
-from tracegen.conformance.runner import FileResult, Status, run_file
-from tracegen.errors import EXIT_BAD, EXIT_GOOD, EXIT_USAGE
+from tracegen.conformance.runner import Status, run_file
+from tracegen.errors import EXIT_BAD, EXIT_GOOD, EXIT_USAGE, StoppedError
 
 SUFFIXES: Final = (".jsonl", ".jsonl.gz")
 """What a vector file is called, where a folder is given."""
@@ -64,23 +66,23 @@ def conformance(paths: tuple[Path, ...], json_wanted: bool, jobs: int, max_diff:
       pfmemd conformance --json vectors | jq '.files[] | select(.status != "passed")'
     """
     files = _files(paths)
-    results: list[FileResult] = []
+    told: list[_Told] = []
     # On a terminal the lines about the files are the progress.
     silent = json_wanted or not sys.stdout.isatty()
     with _progress(len(files), shown=silent and sys.stderr.isatty()) as advance:
-        for result in _run(files, jobs):
-            results.append(result)
+        for one in _run(files, jobs, _Teller(json_wanted, max_diff)):
+            told.append(one)
             if not json_wanted:
-                click.echo(report.file_line(result))
-                for line in report.mismatch_lines(result, max_diff):
-                    click.echo(line)
+                click.echo(one.text)
             advance()
+    statuses = [one.status for one in told]
+    passed = statuses.count(Status.PASSED)
+    failed = len(statuses) - passed
     if json_wanted:
-        click.echo(json.dumps(report.as_json(results), indent=2))
+        entries = [one.entry for one in told]
+        click.echo(json.dumps({"passed": passed, "failed": failed, "files": entries}, indent=2))
     else:
-        passed = sum(result.status is Status.PASSED for result in results)
-        click.echo(report.summary(passed, len(results) - passed))
-    statuses = {result.status for result in results}
+        click.echo(report.summary(passed, failed))
     if Status.UNREADABLE in statuses:
         sys.exit(EXIT_USAGE)
     sys.exit(EXIT_BAD if Status.FAILED in statuses else EXIT_GOOD)
@@ -103,13 +105,43 @@ def _files(paths: tuple[Path, ...]) -> list[Path]:
     return list(found)
 
 
-def _run(files: list[Path], jobs: int) -> Iterator[FileResult]:
+@dataclass(slots=True)
+class _Told:
+    """What is passed on about a file.
+
+    The result itself stays in its process: a compiled model's configuration cannot be pickled.
+    """
+
+    status: Status
+    text: str = ""
+    entry: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class _Teller:
+    """Runs a file and tells what became of it, as text or for JSON."""
+
+    json_wanted: bool
+    max_diff: int
+
+    def __call__(self, path: Path) -> _Told:
+        result = run_file(path)
+        if self.json_wanted:
+            return _Told(result.status, entry=report.file_json(result))
+        lines = [report.file_line(result), *report.mismatch_lines(result, self.max_diff)]
+        return _Told(result.status, text="\n".join(lines))
+
+
+def _run(files: list[Path], jobs: int, tell: _Teller) -> Iterator[_Told]:
     if jobs == 1 or len(files) == 1:
-        yield from map(run_file, files)
+        yield from map(tell, files)
         return
     # spawn: a forked copy of a process with threads (a progress bar) may hang.
     with ProcessPoolExecutor(min(jobs, len(files)), mp_context=get_context("spawn")) as pool:
-        yield from pool.map(run_file, files)
+        try:
+            yield from pool.map(tell, files)
+        except BrokenProcessPool as error:
+            raise StoppedError("a process that ran vector files was killed") from error
 
 
 @contextmanager

@@ -7,7 +7,7 @@ it touches looked like when it came.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from allocator.events import CTX_NAMES
@@ -341,17 +341,8 @@ def _caches(mismatch: Mismatch) -> list[str]:
     return [name for name in names if name]
 
 
-def as_json(results: Sequence[FileResult]) -> dict[str, object]:
-    """Everything that the text tells, for programs."""
-    passed = sum(result.status is Status.PASSED for result in results)
-    return {
-        "passed": passed,
-        "failed": len(results) - passed,
-        "files": [_file_json(result) for result in results],
-    }
-
-
-def _file_json(result: FileResult) -> dict[str, object]:
+def file_json(result: FileResult) -> dict[str, object]:
+    """Everything that the text tells of a file, for programs."""
     entry: dict[str, object] = {
         "file": str(result.path),
         "status": str(result.status),

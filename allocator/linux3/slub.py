@@ -55,7 +55,6 @@ from allocator.linux3.slub_cache import (
     CPU_PARTIAL_DRAIN,
     CPU_PARTIAL_FREE,
     CPU_PARTIAL_NODE,
-    CPU_WORDS,
     CPUSLAB_FLUSH,
     DEACTIVATE_BYPASS,
     DEACTIVATE_EMPTY,
@@ -74,8 +73,6 @@ from allocator.linux3.slub_cache import (
     LEAK_PARTIAL_SLAB,
     LEAK_SAME_SLAB,
     N_NR_PARTIAL,
-    NODE_WORDS,
-    NODES,
     NULL,
     ORDER_FALLBACK,
     PFMEMALLOC_MISMATCH,
@@ -744,7 +741,7 @@ class Slub3(ObjectAllocator):
             )
 
     def hidden_state(self) -> object:
-        """Slabs on no list, how full cpu partial lists were when they grew, the patch's counters."""
+        """Slabs on no list, what cpu partial lists counted as they grew, the patch's counters."""
         return [
             {
                 "name": s.name,

@@ -17,7 +17,6 @@ from allocator.linux3.slub_cache import (
     S_FLAGS,
     S_FREELIST,
     S_INUSE,
-    S_NEXT,
     S_NODE_MASK,
     S_NODE_SHIFT,
     S_OBJECTS,
@@ -111,7 +110,8 @@ def _places(s: KmemCache, slabs: set[int], nodes: int, cpus: int) -> dict[int, s
         require(table[n + S_PREV] == before, f"{_of(s)}the list of node {nid} is linked wrongly")
         require(
             len(partials) == table[n + N_NR_PARTIAL],
-            f"{_of(s)}node {nid} has {len(partials)} partial slabs, {table[n + N_NR_PARTIAL]} counted",
+            f"{_of(s)}node {nid} has {len(partials)} partial slabs,"
+            f" {table[n + N_NR_PARTIAL]} counted",
         )
     return place
 

@@ -80,9 +80,9 @@ def booted(min_pages: int) -> Line:
     }
 
 
-def small_vector() -> list[Line]:
-    """Return a vector with every op, as a list of its lines; digests at ops 3, 8 and 12."""
-    header = {
+def small_header() -> Line:
+    """Return the header of the small vector."""
+    return {
         "kind": "header",
         "format": 1,
         "level": "L2",
@@ -103,11 +103,15 @@ def small_vector() -> list[Line]:
         "boot": {**booted(8), "general_caches": [{"cache": 0, "name": "size-32", "size": 32}]},
         "ops": 12,
     }
+
+
+def small_ops() -> list[Line]:
+    """Return the ops of the small vector, without their numbers."""
     after = {"wk": 0, "pa": 0, "free": [100]}
     taken = {"pfm": 0, "af": 65, "wk": 1, "pa": 1, "free": [99]}
     alloc = {"gfp": 0x10, "gfp_s": "GFP_NOIO", "cpu": 1, "node": -1}
     geometry = {"cache": 7, "name": "skb", "size": 256, "objs": 15, "order": 0, "limit": 120}
-    ops: list[Line] = [
+    return [
         {
             "op": "cache_create",
             "cache": "skb",
@@ -175,9 +179,13 @@ def small_vector() -> list[Line]:
         },
         {"op": "min_free", "kbytes": 36, "out": {"res": "ok", **booted(9), **after}},
     ]
-    lines: list[Line] = [header]
+
+
+def small_vector() -> list[Line]:
+    """Return a vector with the ops of all objects; digests are at ops 3, 8 and 12."""
+    lines: list[Line] = [small_header()]
     entries: dict[int, list[list[int]]] = {3: [[32, 0, 1]], 8: [], 12: [[32, 0, 0]]}
-    for n, fields in enumerate(ops, start=1):
+    for n, fields in enumerate(small_ops(), start=1):
         lines.append({"n": n, **fields})
         if n in entries:
             state = {"zones": [zone(100)], "pfmemalloc_active": 0, "caches": [cache(entries[n])]}

@@ -59,6 +59,13 @@ FLAVOURS: Final[dict[str, dict[str, int]]] = {
         "__GFP_HARDWALL": 0x100000,
         "__GFP_THISNODE": 0x200000,
         "__GFP_ACCOUNT": 0x400000,
+        "__GFP_ZEROTAGS": 0x800000,
+        # In builds with CONFIG_KASAN_HW_TAGS:
+        "__GFP_SKIP_ZERO": 0x1000000,
+        "__GFP_SKIP_KASAN_UNPOISON": 0x2000000,
+        "__GFP_SKIP_KASAN_POISON": 0x4000000,
+        # In builds with CONFIG_LOCKDEP:
+        "__GFP_NOLOCKDEP": 0x8000000,
     },
 }
 """Flavour to flag name to bit, from each kernel's ``include/linux/gfp.h``."""
@@ -159,6 +166,9 @@ COMPOSITES: Final[dict[str, dict[str, tuple[str, ...]]]] = {
 
 COMPOSITES["v3.6"] = COMPOSITES["v3.3"]
 
+_OTHER_NAMES: Final[dict[str, str]] = {"GFP_DMA": "__GFP_DMA", "GFP_DMA32": "__GFP_DMA32"}
+"""Names without underscores that kernels print for single bits."""
+
 _RENAMED: Final[dict[str, str]] = {
     "__GFP_REPEAT": "__GFP_RETRY_MAYFAIL",
     "__GFP_RETRY_MAYFAIL": "__GFP_REPEAT",
@@ -206,7 +216,8 @@ def decode(mask: int, flavour: str) -> str:
             rest &= ~bit
     if rest:
         parts.append(hex(rest))
-    return "|".join(parts) or "GFP_NOWAIT"
+    # No bit at all was GFP_NOWAIT until kswapd's wakeup became a bit of its own.
+    return "|".join(parts) or ("none" if COMPOSITES[flavour]["GFP_NOWAIT"] else "GFP_NOWAIT")
 
 
 def encode(text: str, flavour: str) -> int:
@@ -218,7 +229,7 @@ def encode(text: str, flavour: str) -> int:
     composites = COMPOSITES[flavour]
     mask = 0
     for raw in text.split("|"):
-        name = raw.strip()
+        name = _OTHER_NAMES.get(raw.strip(), raw.strip())
         if name in bits:
             mask |= bits[name]
         elif name in composites:

@@ -113,6 +113,10 @@ class ObjectAllocator:
         """Every cache's state as the vectors' digests write it."""
         raise NotImplementedError
 
+    def machine_state(self) -> dict[str, object]:
+        """What the vectors' digests write beside zones and caches."""
+        return {}
+
     def cache_stats(self) -> list[CacheStats]:
         """A reading of every cache; the counts of calls are filled in by the machine."""
         raise NotImplementedError

@@ -5,7 +5,8 @@ the behaviour it needs (``if revision.ac_search_from_zero``), never for the year
 A :class:`Variant` is an allocator at a revision, written ``slab-seed``.
 
 Sources: the seed is the revised patch 02/15 of 10 February 2012 on Linux 3.3;
-``v3.6`` is Linux 3.6.0. Hashes are Linux commits.
+``v3.6`` is Linux 3.6.0; ``v6.1`` is Linux 6.1.192 with Debian's backports. Hashes are
+Linux commits.
 """
 
 from __future__ import annotations
@@ -16,10 +17,15 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """The behaviours in which the kernels differ. All False is Linux 3.3."""
+    """The behaviours in which the kernels differ. All False is Linux 3.3.
+
+    The switches are between kernels that share their code; see ``linux``.
+    """
 
     name: str
     gfp_flavour: str
+    linux: int = 3
+    """Which folder holds the code: 3 is :mod:`allocator.linux3`, 6 :mod:`allocator.linux6`."""
     pfmemalloc: bool = False
     """The patch is in: pages are marked, SLAB and SLUB look (072bb0aa5e06)."""
     mark_slow_path: bool = False
@@ -82,6 +88,10 @@ V3_6: Final = Revision(
     slub_unfreeze_own_node=True,
     slub_partial_stats=True,
 )
+
+V6_1: Final = Revision(name="v6.1", gfp_flavour="v6.1", linux=6)
+"""Linux 6.1 (the long-term branch). Its code is :mod:`allocator.linux6`, written from that
+kernel alone, so the switches between older kernels are none of its business."""
 
 REVISIONS: Final[dict[str, Revision]] = {r.name: r for r in (UNPATCHED, SEED, V3_6)}
 ALLOCATORS: Final = ("slab", "slub")

@@ -833,6 +833,10 @@ class Slab3(ObjectAllocator):
             if c.number >= general or c.nr_slabs > 0 or _holds_entries(c)
         ]
 
+    def machine_state(self) -> dict[str, object]:
+        """The global flag."""
+        return {"pfmemalloc_active": int(self.pfmemalloc_active)}
+
     def _cache_state(self, c: KmemCache) -> dict[str, object]:
         return {
             "name": c.name,

@@ -15,12 +15,7 @@ from librt.vecs import vec
 from mypy_extensions import i64
 
 from allocator.buddy import NR_FREE_TYPES, _rmqueue_smallest, move_freepages_block
-from allocator.linux6.watermark import (
-    ALLOC_KSWAPD,
-    ALLOC_NOFRAGMENT,
-    MIGRATE_HIGHATOMIC,
-    MIGRATE_PCPTYPES,
-)
+from allocator.linux6.alloc_flags import ALLOC_KSWAPD, ALLOC_NOFRAGMENT
 from allocator.mem_map import PAGEBLOCK_NR_PAGES, PAGEBLOCK_ORDER, MemMap
 from allocator.page_allocator import NO_PAGE
 from allocator.zone import MAX_ORDER, Zone
@@ -28,6 +23,9 @@ from allocator.zone import MAX_ORDER, Zone
 MIGRATE_UNMOVABLE: Final = 0
 MIGRATE_MOVABLE: Final = 1
 MIGRATE_RECLAIMABLE: Final = 2
+MIGRATE_PCPTYPES: Final = 3
+MIGRATE_HIGHATOMIC: Final = 3
+"""Kept for high-order requests that cannot wait (0aaa29a56e4f, in v4.4, in RESERVE's place)."""
 MIGRATE_TYPES: Final = 4
 
 WATERMARK_BOOST_FACTOR: Final = 15000
@@ -79,7 +77,7 @@ def can_steal_fallback(mobility: Mobility, order: i64, start_type: i64) -> bool:
 
 def boost_watermark(zone: Zone) -> bool:
     """``boost_watermark``: raise the zone's marks by a pageblock; False in small zones."""
-    if PAGEBLOCK_NR_PAGES * 4 > zone.managed_pages:
+    if zone.managed_pages < PAGEBLOCK_NR_PAGES * 4:
         return False
     most = zone.wmark_high * WATERMARK_BOOST_FACTOR // 10000
     if most == 0:
@@ -186,9 +184,7 @@ def _rmqueue(
             return NO_PAGE
 
 
-def reserve_highatomic_pageblock(
-    mem: MemMap, zone: Zone, mobility: Mobility, page: i64
-) -> None:
+def reserve_highatomic_pageblock(mem: MemMap, zone: Zone, mobility: Mobility, page: i64) -> None:
     """``reserve_highatomic_pageblock``: keep the page's pageblock for high-order atomic requests.
 
     One pageblock, or about a hundredth of the zone.
@@ -217,9 +213,7 @@ def unreserve_highatomic_pageblock(
         if page != head:
             block = mem.block(page)
             if i64(mem.block_type[block]) == MIGRATE_HIGHATOMIC:
-                zone.nr_reserved_highatomic -= min(
-                    PAGEBLOCK_NR_PAGES, zone.nr_reserved_highatomic
-                )
+                zone.nr_reserved_highatomic -= min(PAGEBLOCK_NR_PAGES, zone.nr_reserved_highatomic)
             set_pageblock_migratetype(mem, mobility, block, migratetype)
             if move_freepages_block(mem, zone, page, migratetype, to_tail=True) > 0:
                 return True

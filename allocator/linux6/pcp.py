@@ -14,8 +14,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from allocator.buddy import _free_one_page
-from allocator.linux6.buddy import MIGRATE_MOVABLE, Mobility, _rmqueue
-from allocator.linux6.watermark import MIGRATE_PCPTYPES
+from allocator.linux6.buddy import MIGRATE_MOVABLE, MIGRATE_PCPTYPES, Mobility, _rmqueue
 from allocator.mem_map import PG_PCP, MemMap
 from allocator.page_allocator import NO_PAGE
 from allocator.zone import Zone
@@ -140,9 +139,7 @@ def _rmqueue_pcplist(
     batch = zone.pcp_batch
     if batch > 1:
         batch = max(batch >> order, 2)
-    alloced = rmqueue_bulk(
-        mem, zone, mobility, order, batch, head, migratetype, alloc_flags
-    )
+    alloced = rmqueue_bulk(mem, zone, mobility, order, batch, head, migratetype, alloc_flags)
     if alloced == 0:
         return NO_PAGE
     zone.pcp_count[cpu] += (alloced - 1) << order

@@ -18,31 +18,20 @@ from typing import Final
 from mypy_extensions import i64
 
 from allocator.buddy import NR_FREE_TYPES
-from allocator.linux6.gfp import _GFP_ATOMIC, _GFP_HIGH, _GFP_KSWAPD_RECLAIM
+from allocator.linux6.alloc_flags import (
+    ALLOC_HIGHATOMIC,
+    ALLOC_MIN_RESERVE,
+    ALLOC_NON_BLOCK,
+    ALLOC_OOM,
+    ALLOC_RESERVES,
+    ALLOC_WMARK_LOW,
+    ALLOC_WMARK_MASK,
+    ALLOC_WMARK_MIN,
+)
+from allocator.linux6.buddy import MIGRATE_PCPTYPES
+from allocator.linux6.gfp import _GFP_ATOMIC
 from allocator.mem_map import MemMap
 from allocator.zone import MAX_NR_ZONES, MAX_ORDER, ZONE_NORMAL, Zone, Zonelist
-
-# mm/internal.h
-ALLOC_WMARK_MIN: Final = 0x00
-ALLOC_WMARK_LOW: Final = 0x01
-ALLOC_WMARK_HIGH: Final = 0x02
-ALLOC_WMARK_MASK: Final = 0x03
-ALLOC_NO_WATERMARKS: Final = 0x04
-ALLOC_OOM: Final = 0x08
-"""An OOM victim: half of min."""
-ALLOC_NON_BLOCK: Final = 0x10
-"""The caller cannot sleep."""
-ALLOC_MIN_RESERVE: Final = _GFP_HIGH
-"""``__GFP_HIGH`` or real-time priority: half of min, and with NON_BLOCK 3/8 of it."""
-ALLOC_CPUSET: Final = 0x40
-ALLOC_NOFRAGMENT: Final = 0x100
-"""Rather use another zone than split a block of another migrate type."""
-ALLOC_HIGHATOMIC: Final = 0x200
-ALLOC_KSWAPD: Final = _GFP_KSWAPD_RECLAIM
-ALLOC_RESERVES: Final = ALLOC_NON_BLOCK | ALLOC_MIN_RESERVE | ALLOC_HIGHATOMIC | ALLOC_OOM
-
-MIGRATE_PCPTYPES: Final = 3
-MIGRATE_HIGHATOMIC: Final = 3
 
 _LOWMEM_RESERVE_RATIO: Final = (256, 256, 32)
 """DMA, DMA32, Normal (``sysctl_lowmem_reserve_ratio``)."""
@@ -128,9 +117,7 @@ def zone_watermark_fast(
         and zone.watermark_boost > 0
         and alloc_flags & ALLOC_WMARK_MASK == ALLOC_WMARK_MIN
     ):
-        return _zone_watermark_ok(
-            mem, zone, order, zone.wmark_min, highest_zoneidx, alloc_flags
-        )
+        return _zone_watermark_ok(mem, zone, order, zone.wmark_min, highest_zoneidx, alloc_flags)
     return False
 
 

@@ -7,7 +7,7 @@ and exits with its code; anything else that escapes is a fault of the program.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final, Self
+from typing import Final, Self
 
 from allocator.events import BAD_REASONS
 
@@ -24,13 +24,13 @@ EXIT_STOPPED: Final = 3
 class PfmemdError(Exception):
     """A failure that is told in one line, without a traceback."""
 
-    exit_code: ClassVar[int] = EXIT_USAGE
+    exit_code: int = EXIT_USAGE
 
 
 class StoppedError(PfmemdError):
     """Something outside the input gave way: a connection, a disk, a peer."""
 
-    exit_code: ClassVar[int] = EXIT_STOPPED
+    exit_code: int = EXIT_STOPPED
 
 
 TOO_LARGE: Final = "too_large"

@@ -32,7 +32,7 @@ from typing import Final, TypeAlias
 
 import msgpack
 
-from tracegen.errors import PfmemdError
+from tracegen.errors import StoppedError
 from tracegen.limits import (
     MAP_BYTES,
     MAX_BATCH_BYTES,
@@ -94,7 +94,7 @@ RETRYABLE_CODES: Final = frozenset({REJECT_BUSY, REJECT_STOPPING})
 """Rejections that time may cure; every other one ends the stream."""
 
 
-class ProtocolError(PfmemdError, ValueError):
+class ProtocolError(StoppedError, ValueError):
     """A message that the protocol does not have."""
 
 

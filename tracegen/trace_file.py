@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,6 +155,8 @@ class TraceReader:
         self._limits = limits
         self._check_events = check_events
         self._before_read = before_read
+        self.bytes_read = 0
+        """Bytes taken from the file so far, compressed ones if it is compressed."""
         self._file = self._open(path)
 
     def _open(self, path: str) -> BinaryIO:
@@ -165,6 +168,12 @@ class TraceReader:
             return Path(path).open("rb", buffering=0)
         except OSError as error:
             raise FileError(f"cannot read {self.name}: {error.strerror}") from error
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the file, None for a pipe."""
+        status = os.fstat(self._file.fileno())
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
 
     def close(self) -> None:
         """Close the file; standard input stays open."""
@@ -196,9 +205,11 @@ class TraceReader:
         if self._before_read is not None:
             self._before_read(self._file.fileno())
         try:
-            return self._file.read(_CHUNK)
+            chunk = self._file.read(_CHUNK)
         except OSError as error:
             raise FileError(f"cannot read {self.name}: {error.strerror}") from error
+        self.bytes_read += len(chunk)
+        return chunk
 
     def _frames(self) -> Iterator[tuple[int, int, bytes]]:
         """Cut the stream into ``(number, offset, bytes)`` of one msgpack object each."""

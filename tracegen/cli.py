@@ -1,0 +1,260 @@
+"""The commands of this room: ``send`` and ``trace info``, beside ``import``.
+
+``daemon.cli`` puts them into the ``pfmemd`` command; ``python -m tracegen`` has them
+without a daemon.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from tracegen.command_line import EXIT_SIGNAL, CommandGroup
+from tracegen.info import TraceInfo, render
+from tracegen.limits import MAX_BATCH_EVENTS, SOURCE_EXPECTED, is_source_name
+from tracegen.protocol import DEFAULT_PORT
+from tracegen.replay import Plan, Replay, Sent
+from tracegen.sender import DEFAULT_TIMEOUT, InterruptedSendError
+from tracegen.trace_file import TraceReader
+
+DEFAULT_URL: Final = f"tcp://127.0.0.1:{DEFAULT_PORT}"
+_SPEED_PATTERN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)x?\Z", re.ASCII)
+_PROGRESS_INTERVAL: Final = 0.1
+
+
+def _speed(_context: click.Context, _option: click.Parameter, value: str) -> float | None:
+    """``max`` is no pace at all; ``10x`` and ``10`` are ten times the trace's own time."""
+    if value == "max":
+        return None
+    match = _SPEED_PATTERN.match(value)
+    factor = float(match[1]) if match else 0.0
+    if not factor > 0:
+        raise click.BadParameter(f"{value!r}, expected max or a factor such as 1x, 0.05x or 10")
+    return factor
+
+
+def _source(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not is_source_name(value):
+        raise click.BadParameter(f"{value!r}, expected {SOURCE_EXPECTED}")
+    return value
+
+
+@click.command("send")
+@click.argument("trace", metavar="TRACE|-")
+@click.option(
+    "--connect",
+    "url",
+    metavar="URL",
+    default=DEFAULT_URL,
+    show_default=True,
+    help="Where the daemon receives (its --bind).",
+)
+@click.option(
+    "--speed",
+    metavar="max|FACTOR",
+    default="max",
+    show_default=True,
+    callback=_speed,
+    help="Pace: 1x is the trace's own time, 0.05x twenty times slower.",
+)
+@click.option(
+    "--loop", is_flag=True, help="Play it again and again, each time as a new life of its source."
+)
+@click.option(
+    "--new-epoch",
+    is_flag=True,
+    help="Send it as a new life of its source instead of resuming it; the daemon begins afresh.",
+)
+@click.option("--source", metavar="NAME", callback=_source, help="Send it under another name.")
+@click.option(
+    "--batch-events",
+    type=click.IntRange(1, MAX_BATCH_EVENTS),
+    metavar="N",
+    help="Cut batches into smaller ones, for a smoother pace.",
+)
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0),
+    default=DEFAULT_TIMEOUT,
+    show_default=True,
+    metavar="SECONDS",
+    help="Give up after so long without a word from the daemon; 0 is never.",
+)
+@click.option("--json", "json_wanted", is_flag=True, help="What was sent, as JSON.")
+def send(
+    trace: str,
+    url: str,
+    speed: float | None,
+    loop: bool,
+    new_epoch: bool,
+    source: str | None,
+    batch_events: int | None,
+    timeout: float,
+    json_wanted: bool,
+) -> int:
+    r"""Send a trace to a daemon, losing nothing.
+
+    Every batch is kept until the daemon has acknowledged it, over reconnects and
+    restarts of either side: the daemon may be started later, and sending the same
+    trace again goes on where the daemon says. TRACE is a file (.zst or not) or - for
+    standard input, which may be a live pipe.
+
+    \b
+    pfmemd send nbd.trace.zst
+    pfmemd send nbd.trace.zst --speed 1x --loop
+    ssh host cat /sys/kernel/tracing/trace_pipe | pfmemd import ftrace - -o - | pfmemd send -
+
+    The exit code is 0 when everything is acknowledged, 2 when the trace is unreadable
+    or refused, 3 when the daemon was not reached or fell silent.
+    """
+    if loop and trace == "-":
+        raise click.UsageError("standard input cannot be played in a loop")
+    plan = Plan(url, timeout or None, speed, loop, new_epoch, source, batch_events)
+    started = time.monotonic()
+    with _interruptible() as interruption, _progress(trace) as progress:
+        replay = Replay(plan, interrupted=interruption.requested, progress=progress.show)
+        try:
+            replay.run(trace)
+        except InterruptedSendError:
+            interruption.seen = True
+    _report(replay.sent, time.monotonic() - started, json_wanted)
+    return 0 if loop or not interruption.seen else EXIT_SIGNAL + interruption.signal
+
+
+class _Interruption:
+    """SIGINT and SIGTERM as a question that is asked between two waits."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+        self.seen = False
+
+    def requested(self) -> bool:
+        return self.signal != 0
+
+    def note(self, number: int, _frame: object) -> None:
+        self.signal = number
+
+
+@contextmanager
+def _interruptible() -> Iterator[_Interruption]:
+    interruption = _Interruption()
+    before = {n: signal.signal(n, interruption.note) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Progress:
+    """A line on the terminal: how far, how many; nothing when it is not a terminal."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+        self._due = 0.0
+
+    def show(self, sent: Sent, reader: TraceReader) -> None:
+        now = time.monotonic()
+        if now >= self._due:
+            self._due = now + _PROGRESS_INTERVAL
+            self._progress.update(
+                self._task,
+                completed=reader.bytes_read,
+                total=reader.size,
+                events=f"{sent.events:,} events",
+            )
+
+
+@contextmanager
+def _progress(trace: str) -> Iterator[_Progress]:
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[events]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
+        yield _Progress(progress, progress.add_task(trace, total=None, events=""))
+
+
+def _report(sent: Sent, seconds: float, json_wanted: bool) -> None:
+    if json_wanted:
+        report = {
+            "events": sent.events,
+            "batches": sent.batches,
+            "already_there": sent.already_there,
+            "resent": sent.resent,
+            "plays": sent.plays,
+            "epochs": sent.epochs,
+            "seconds": round(seconds, 3),
+        }
+        click.echo(json.dumps(report))
+    streams = ", ".join(f"{source} epoch {epoch}" for source, epoch in sent.epochs.items())
+    extra = "".join(
+        f", {count:,} {what}"
+        for count, what in (
+            (sent.already_there, "batches already there"),
+            (sent.resent, "batches sent again"),
+        )
+        if count
+    )
+    click.echo(
+        f"sent {sent.events:,} events in {sent.batches:,} batches in {seconds:.1f} s"
+        f" ({streams or 'nothing'}){extra}",
+        err=True,
+    )
+
+
+@click.group("trace")
+def trace() -> None:
+    """Look at traces."""
+
+
+@trace.command("info")
+@click.argument("trace_path", metavar="TRACE|-")
+@click.option("--json", "json_wanted", is_flag=True, help="Everything, as JSON.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=12,
+    show_default=True,
+    metavar="N",
+    help="Rows of each table.",
+)
+def info(trace_path: str, json_wanted: bool, top: int) -> None:
+    """Tell what is in a trace.
+
+    Sources, machine, span, and events by op, context, gfp, cache, order and size.
+    Every batch and event is checked on the way; the first bad one is named and the
+    exit code is 2.
+    """
+    with TraceReader(trace_path) as reader:
+        counted = TraceInfo()
+        for entry in reader:
+            counted.add(entry)
+    if json_wanted:
+        click.echo(json.dumps(counted.to_json(), indent=2))
+    else:
+        click.echo("\n".join(render(counted, reader.name, top)))
+
+
+@click.group("tracegen", cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Make, read, convert and send traces of kernel memory allocation."""
+
+
+main.add_command(send)
+main.add_command(trace)

@@ -136,7 +136,20 @@ def _page_value(pfn: i64, order: i64) -> i64:
 class Answer:
     """What the last direct operation came to; the keys of the conformance vectors."""
 
-    __slots__ = ("af", "cache", "idx", "large", "nid", "order", "pfm", "pfn", "slab", "wk", "zone")
+    __slots__ = (
+        "af",
+        "cache",
+        "idx",
+        "large",
+        "nid",
+        "order",
+        "pfm",
+        "pfn",
+        "slab",
+        "wk",
+        "wz",
+        "zone",
+    )
 
     def __init__(self) -> None:
         """Begin with nothing."""
@@ -150,6 +163,7 @@ class Answer:
         self.pfm: int = 0
         self.af: int = NO_ALLOC_FLAGS
         self.wk: int = 0
+        self.wz: int = 0
         self.large: bool = False
 
 
@@ -167,6 +181,9 @@ class Machine:
         "_last_value",
         "_memalloc_bits",
         "_outcomes",
+        "_sleep_bits",
+        "_wakeup_calls_before",
+        "_wakeups_before",
         "answer",
         "config",
         "current",
@@ -218,12 +235,16 @@ class Machine:
         general = len(objects.cache_stats())
         self._cache_counts: vec[i64] = vec[i64]([0] * (general * _CACHE_COUNTS))
         """Per cache number: ok, denied, stalled, frees."""
+        self._wakeups_before: i64 = 0
+        self._wakeup_calls_before: i64 = 0
         self._flavour: str = variant.revision.gfp_flavour
         self._gfp_flavour: str = self._flavour if gfp_flavour is None else gfp_flavour
         self._gfp_cache: dict[int, int] = {}
         self._last_gfp: i64 = -1
         self._last_value: i64 = 0
-        self._memalloc_bits: i64 = FLAVOURS[self._flavour].get("__GFP_MEMALLOC", 0)
+        bits = FLAVOURS[self._flavour]
+        self._memalloc_bits: i64 = bits.get("__GFP_MEMALLOC", 0)
+        self._sleep_bits: i64 = bits.get("__GFP_WAIT", bits.get("__GFP_DIRECT_RECLAIM", 0))
         self._cache_ids: vec[i64] = vec[i64]([NO_CACHE] * (max((c.id for c in caches), default=-1) + 1))
         for spec in caches:
             self._cache_ids[spec.id] = self._create(spec.name, spec.size, spec.align, spec.flags)
@@ -299,7 +320,14 @@ class Machine:
         current.cpu = cpu
         current.node = self._cpu_node[cpu]
         current.ctx = ctx
-        self.pages.begin_op()
+        self.pages.stalled = 0
+
+    def _begin(self, cpu: i64, ctx: i64) -> None:
+        """Enter a direct operation, whose answer tells of itself alone."""
+        self._enter(cpu, ctx)
+        self.pages.alloc_flags_seen = NO_ALLOC_FLAGS
+        self._wakeups_before = self.pages.kswapd_wakeups
+        self._wakeup_calls_before = self.pages.wakeup_kswapd_calls
 
     def _caller(self, gfp: i64) -> i64:
         """Which kind of caller asks, most entitled first."""
@@ -312,8 +340,7 @@ class Machine:
             return CALLER_MEMDIE
         if ctx & (CTX_SOFTIRQ | CTX_HARDIRQ):
             return CALLER_INTERRUPT
-        # __GFP_WAIT, or __GFP_DIRECT_RECLAIM: the caller may sleep.
-        return CALLER_PLAIN if gfp & 0x10 else CALLER_ATOMIC
+        return CALLER_PLAIN if gfp & self._sleep_bits else CALLER_ATOMIC
 
     def _count(self, kind: i64, gfp: i64, outcome: i64) -> None:
         self._outcomes[(self._caller(gfp) * NR_KINDS + kind) * NR_OUTCOMES + outcome] += 1
@@ -392,69 +419,71 @@ class Machine:
 
     def page_alloc(self, handle: int, order: int, gfp: int, cpu: int, node: int, ctx: int) -> int:
         """``alloc_pages`` (node -1) or ``alloc_pages_node``: the outcome code."""
-        self._enter(cpu, ctx)
+        self._begin(cpu, ctx)
         outcome = self._page_alloc(handle, order, gfp, node)
         self._tell(handle)
         return int(outcome)
 
     def page_free(self, handle: int, cpu: int, cold: bool) -> None:
         """``__free_pages``; cold is the cold form of ``free_hot_cold_page``."""
+        self._begin(cpu, 0)
         self._free(handle, cpu, CTX_COLD if cold else 0)
         self._tell(handle)
 
     def obj_alloc(self, handle: int, cache: int, gfp: int, cpu: int, node: int, ctx: int) -> int:
         """``kmem_cache_alloc`` from the cache with that number: the outcome code."""
-        self._enter(cpu, ctx)
+        self._begin(cpu, ctx)
         outcome = self._obj_alloc(handle, cache, gfp, node, KIND_OBJECT)
         self._tell(handle)
         return int(outcome)
 
     def kmalloc(self, handle: int, size: int, gfp: int, cpu: int, node: int, ctx: int) -> int:
         """``__kmalloc``: the outcome code."""
-        self._enter(cpu, ctx)
+        self._begin(cpu, ctx)
         outcome = self._kmalloc(handle, size, gfp, node)
         self._tell(handle)
         return int(outcome)
 
     def obj_free(self, handle: int, cpu: int) -> None:
         """``kmem_cache_free`` or ``kfree``."""
+        self._begin(cpu, 0)
         self._free(handle, cpu, 0)
         self._tell(handle)
 
     def reap(self, cpu: int) -> None:
         """``cache_reap`` on a cpu."""
-        self._enter(cpu, 0)
+        self._begin(cpu, 0)
         self.objects.reap()
         self._tell(0)
 
     def cache_shrink(self, cache: int, cpu: int) -> int:
         """``kmem_cache_shrink``: its return value."""
-        self._enter(cpu, 0)
+        self._begin(cpu, 0)
         result = self.objects.shrink(cache)
         self._tell(0)
         return result
 
     def drain_all_pages(self, cpu: int) -> None:
         """``drain_all_pages``."""
-        self._enter(cpu, 0)
+        self._begin(cpu, 0)
         self.pages.drain_all_pages()
         self._tell(0)
 
     def tick(self, jiffies: int) -> None:
         """Let ``jiffies`` timer ticks of 4 ms pass."""
-        self.pages.begin_op()
+        self._begin(0, 0)
         self.pages.jiffies += jiffies
         self._tell(0)
 
     def set_min_free_kbytes(self, kbytes: int) -> None:
         """Set ``min_free_kbytes`` as the sysctl does."""
-        self.pages.begin_op()
+        self._begin(0, 0)
         self.pages.set_min_free_kbytes(kbytes)
         self._tell(0)
 
     def cache_create(self, name: str, size: int, align: int, flags: int) -> int:
         """``kmem_cache_create`` on cpu 0: the cache's number."""
-        self._enter(0, 0)
+        self._begin(0, 0)
         number = self._create(name, size, align, flags)
         self._tell(0)
         return number
@@ -484,7 +513,8 @@ class Machine:
         answer = self.answer
         pages = self.pages
         answer.af = int(pages.alloc_flags_seen)
-        answer.wk = int(pages.kswapd_wakeups)
+        answer.wk = int(pages.kswapd_wakeups - self._wakeups_before)
+        answer.wz = int(pages.wakeup_kswapd_calls - self._wakeup_calls_before)
         value = self.handles.get(handle) if handle else i64(ABSENT)
         if value == ABSENT or value & _KIND_MASK == _DENIED:
             return
@@ -538,7 +568,7 @@ class Machine:
             denied_frees=int(self.denied_frees),
             unknown_frees=int(self.unknown_frees),
             reused_handles=int(self.reused_handles),
-            kswapd_wakeups=int(pages.kswapd_wakeups_before + pages.kswapd_wakeups),
+            kswapd_wakeups=int(pages.kswapd_wakeups),
             pfmemalloc_active=objects.pfmemalloc_active,
             pfmemalloc_activations=int(objects.activations),
             pfmemalloc_deactivations=int(objects.deactivations),
@@ -596,7 +626,7 @@ class Machine:
                 int(self.denied_frees),
                 int(self.unknown_frees),
                 int(self.reused_handles),
-                int(self.pages.kswapd_wakeups_before + self.pages.kswapd_wakeups),
+                int(self.pages.kswapd_wakeups),
             ],
             "outcomes": [int(count) for count in self._outcomes],
             "caches": [int(count) for count in self._cache_counts],
@@ -619,8 +649,7 @@ class Machine:
     def state(self, level: str) -> dict[str, object]:
         """The state as the vectors' digests write it; level L1, L2 or L3."""
         state: dict[str, object] = {"zones": self.pages.state()}
-        if level == "L2":
-            state["pfmemalloc_active"] = int(self.objects.pfmemalloc_active)
         if level != "L1":
+            state.update(self.objects.machine_state())
             state["caches"] = self.objects.state()
         return state

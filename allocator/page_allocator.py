@@ -18,8 +18,8 @@ class PageAllocator:
     """The interface; :mod:`allocator.linux3.page_alloc` is one of its kernels.
 
     After each request ``outcome`` tells what it came to
-    (:mod:`allocator.outcome`). ``alloc_flags_seen``, ``kswapd_wakeups`` and
-    ``stalled`` gather over several requests until :meth:`begin_op`.
+    (:mod:`allocator.outcome`). ``alloc_flags_seen`` and ``stalled`` gather over
+    several requests until the machine begins another operation.
     """
 
     __slots__ = (
@@ -27,10 +27,10 @@ class PageAllocator:
         "current",
         "jiffies",
         "kswapd_wakeups",
-        "kswapd_wakeups_before",
         "mem",
         "outcome",
         "stalled",
+        "wakeup_kswapd_calls",
         "zones",
     )
 
@@ -44,18 +44,11 @@ class PageAllocator:
         self.alloc_flags_seen: i64 = NO_ALLOC_FLAGS
         """``alloc_flags`` of the last pass over a zonelist."""
         self.kswapd_wakeups: i64 = 0
-        """Calls of ``wake_all_kswapd``."""
-        self.kswapd_wakeups_before: i64 = 0
-        """Those of all operations before this one."""
+        """Calls of ``wake_all_kswapd`` since boot."""
+        self.wakeup_kswapd_calls: i64 = 0
+        """Calls of ``wakeup_kswapd``, since boot; counted from Linux 6.1 on."""
         self.stalled: i64 = 0
         """The STALLED_* outcome met on the way, or 0."""
-
-    def begin_op(self) -> None:
-        """Forget what the operation before this one left."""
-        self.alloc_flags_seen = NO_ALLOC_FLAGS
-        self.kswapd_wakeups_before += self.kswapd_wakeups
-        self.kswapd_wakeups = 0
-        self.stalled = 0
 
     def alloc_pages(self, gfp_mask: i64, order: i64, node: i64) -> i64:
         """``alloc_pages_node``: first pfn of 2^order pages, or NO_PAGE. node -1 is local."""

@@ -77,14 +77,14 @@ class ModelCollector(Collector):
         for subsystem in self._subsystems:
             started = time.perf_counter()
             samples = Samples(subsystem.specs)
+            success = 1
             try:
                 subsystem.collect(reading, self._bounds, samples)
-                families = list(samples.families())
             except Exception:  # one broken collector must not blind the others
                 log.exception("collector failed", collector=subsystem.name)
-                families = []
-            yield from families
-            success = int(bool(families))
+                success = 0
+            else:
+                yield from samples.families()
             own.add(m.COLLECTOR_SUCCESS, (subsystem.name,), success)
             duration = time.perf_counter() - started
             own.add(m.COLLECTOR_DURATION_SECONDS, (subsystem.name,), duration)

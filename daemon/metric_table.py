@@ -483,14 +483,6 @@ SLAB_NODE_FREES_TOTAL: Final = _metric(
     "Frees of another node's objects.",
     "STATS_INC_NODEFREES",
 )
-SLAB_ALIEN_OVERFLOWS_TOTAL: Final = _metric(
-    "slab_alien_overflows_total",
-    "counter",
-    _CACHE,
-    "flushes",
-    "Times an alien cache was full and was drained.",
-    "STATS_INC_ACOVERFLOW",
-)
 SLAB_FORCED_REFILLS_TOTAL: Final = _metric(
     "slab_forced_refills_total",
     "counter",
@@ -514,14 +506,6 @@ SLAB_UNFLAGGED_SLABS_TOTAL: Final = _metric(
     "slabs",
     "Slabs whose pfmemalloc flag was cleared to serve a plain caller (rule A4).",
     "mm/slab.c: ClearPageSlabPfmemalloc()",
-)
-SLAB_REFUSED_OBJECTS_TOTAL: Final = _metric(
-    "slab_refused_objects_total",
-    "counter",
-    _CACHE,
-    "objects",
-    "Tagged objects put back because the caller may not have them (rule A4).",
-    "mm/slab.c: __ac_get_obj()",
 )
 
 # --- SLUB's own counters: enum stat_item ------------------------------------------------
@@ -709,6 +693,14 @@ SLUB_CPU_PARTIAL_NODE_TOTAL: Final = _metric(
     "slabs",
     "Slabs moved from a node's partial list to the cpu's.",
     "CPU_PARTIAL_NODE",
+)
+SLUB_CPU_PARTIAL_DRAIN_TOTAL: Final = _metric(
+    "slub_cpu_partial_drain_total",
+    "counter",
+    _CACHE,
+    "slabs",
+    "Times a full cpu partial list was put on the nodes' lists.",
+    "CPU_PARTIAL_DRAIN",
 )
 SLUB_PFMEMALLOC_MISMATCHES_TOTAL: Final = _metric(
     "slub_pfmemalloc_mismatches_total",
@@ -907,11 +899,9 @@ SLAB_COUNTERS: Final[dict[str, MetricSpec]] = {
     "reaped": SLAB_REAPED_SLABS_TOTAL,
     "node_allocs": SLAB_NODE_ALLOCS_TOTAL,
     "node_frees": SLAB_NODE_FREES_TOTAL,
-    "node_overflow": SLAB_ALIEN_OVERFLOWS_TOTAL,
     "forced_refills": SLAB_FORCED_REFILLS_TOTAL,
-    "array_swaps": SLAB_ARRAY_SWAPS_TOTAL,
-    "unflagged_slabs": SLAB_UNFLAGGED_SLABS_TOTAL,
-    "refused_objects": SLAB_REFUSED_OBJECTS_TOTAL,
+    "swaps": SLAB_ARRAY_SWAPS_TOTAL,
+    "unflagged": SLAB_UNFLAGGED_SLABS_TOTAL,
 }
 """``CacheStats.counters`` of SLAB to its metric."""
 
@@ -939,6 +929,7 @@ SLUB_COUNTERS: Final[dict[str, MetricSpec]] = {
     "cpu_partial_alloc": SLUB_CPU_PARTIAL_ALLOC_TOTAL,
     "cpu_partial_free": SLUB_CPU_PARTIAL_FREE_TOTAL,
     "cpu_partial_node": SLUB_CPU_PARTIAL_NODE_TOTAL,
+    "cpu_partial_drain": SLUB_CPU_PARTIAL_DRAIN_TOTAL,
     "pfmemalloc_mismatch": SLUB_PFMEMALLOC_MISMATCHES_TOTAL,
 }
 """``CacheStats.counters`` of SLUB to its metric."""

@@ -177,11 +177,6 @@ class Receiver:
             size += sum(map(len, frames))
             self._take(frames[0], frames[1:])
         self._commit()
-        self._engine.connected = frozenset(
-            name
-            for name, session in self._by_source.items()
-            if self._listened - session.heard_at <= LEASE_SECONDS
-        )
 
     def _commit(self) -> None:
         """Apply what was admitted, then acknowledge it."""
@@ -191,6 +186,11 @@ class Receiver:
             self._engine.apply(admitted)
             self._unanswered[session.connection] = session
         self._group.clear()
+        self._engine.connected = frozenset(
+            name
+            for name, session in self._by_source.items()
+            if self._listened - session.heard_at <= LEASE_SECONDS
+        )
         while self._unanswered:
             _, session = self._unanswered.popitem()
             if not session.rejected:

@@ -21,7 +21,7 @@ from allocator import COMPILED
 from allocator.config import CacheSpec, MachineConfig
 from allocator.machine import Machine
 from allocator.revision import Variant, parse_variant
-from daemon.collector import ModelCollector
+from daemon.collector import ModelCollector, SubsystemCollector
 from daemon.collectors.allocations import AllocationsCollector
 from daemon.collectors.build import BuildCollector
 from daemon.collectors.caches import CachesCollector
@@ -50,6 +50,19 @@ def new_machine(
 ) -> ModelledMachine:
     """The model itself."""
     return Machine(config, variant, caches, gfp_flavour)
+
+
+def subsystem_collectors(
+    max_sources: int, version: str, variants: Sequence[str]
+) -> list[SubsystemCollector]:
+    """Every collector of the daemon, in the order of /metrics."""
+    return [
+        ZonesCollector(),
+        AllocationsCollector(),
+        CachesCollector(),
+        IngestCollector(max_sources),
+        BuildCollector(version, variants),
+    ]
 
 
 class Service:
@@ -101,12 +114,8 @@ class Service:
         self._registry.register(
             ModelCollector(
                 self._engine.read,
-                (
-                    ZonesCollector(),
-                    AllocationsCollector(),
-                    CachesCollector(),
-                    IngestCollector(self._settings.max_sources),
-                    BuildCollector(self._version, self._settings.variants),
+                subsystem_collectors(
+                    self._settings.max_sources, self._version, self._settings.variants
                 ),
                 LabelBounds(self._settings.max_label_values),
                 lambda: http.refused,

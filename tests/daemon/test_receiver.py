@@ -47,16 +47,15 @@ def settings_for(**changes: object) -> Settings:
 
 
 class Clock:
-    """A monotonic clock that a test can put forward."""
+    """A monotonic clock that goes forward by ``step`` each time it is looked at."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.jump = 0.0
+        self.step = 0.0
 
     def __call__(self) -> float:
-        """Each look takes the jump that was asked for."""
-        self.now += self.jump
-        self.jump = 0.0
+        """The time."""
+        self.now += self.step
         return self.now
 
 
@@ -283,7 +282,7 @@ def test_silent_sender_loses_its_source_with_its_lease(running: Running) -> None
     with Peer(running.endpoint) as first, Peer(running.endpoint) as second:
         first.greet(session=1)
         assert isinstance(second.greet(session=2), Reject)
-        running.clock.jump = LEASE_SECONDS + 1
+        running.clock.step = LEASE_SECONDS + 1  # every wait for a message is now that long
         while isinstance(second.greet(session=2), Reject):
             pass
 

@@ -1,0 +1,349 @@
+"""The collectors show one reading in the words of the metric table, with bounded labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from allocator.revision import parse_variant, variant_names
+from daemon import metric_table
+from daemon.collector import ModelCollector, SubsystemCollector
+from daemon.collectors.allocations import AllocationsCollector
+from daemon.collectors.build import BuildCollector
+from daemon.collectors.caches import CachesCollector
+from daemon.collectors.ingest import IngestCollector
+from daemon.collectors.samples import LabelBounds, Samples
+from daemon.collectors.zones import ZonesCollector
+from daemon.engine import Engine
+from daemon.metric_table import METRICS
+from daemon.reading import Reading
+from daemon.service import new_machine, subsystem_collectors
+from tests.daemon.fakes import (
+    CONFIG,
+    HEADER,
+    FakeMachine,
+    allocations,
+    events_batch,
+    fake_cache,
+    header_batch,
+    mark,
+    new_engine,
+    offer,
+)
+
+SLAB = {"source": "a", "variant": "slab-seed"}
+NORMAL = {**SLAB, "node": "0", "zone": "Normal"}
+SKBUFF = {**SLAB, "cache": "skbuff_head_cache"}
+
+
+def filled_engine(*sources: str) -> Engine:
+    """An engine in which each source has had 40 allocations and a mark."""
+    engine = new_engine()
+    for name in sources:
+        offer(engine, header_batch(name))
+        offer(engine, events_batch(2, allocations(40) + mark(1), source=name))
+    return engine
+
+
+def registry_of(
+    read: Callable[[], Reading],
+    subsystems: list[SubsystemCollector] | None = None,
+    max_values: int = 100,
+) -> CollectorRegistry:
+    """A registry with the daemon's collector."""
+    registry = CollectorRegistry()
+    chosen = subsystems or subsystem_collectors(4, "1.2.3", ["slab-seed", "slub-seed"])
+    registry.register(ModelCollector(read, chosen, LabelBounds(max_values), lambda: 3))
+    return registry
+
+
+def value(registry: CollectorRegistry, name: str, labels: dict[str, str] | None = None) -> float:
+    """The sample of that name and these very labels."""
+    found = registry.get_sample_value(name, labels or {})
+    assert found is not None, f"{name}{labels} is not there"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "expected"),
+    [
+        ("pfmemd_zone_free_pages", NORMAL, 9959),
+        ("pfmemd_zone_min_pages", NORMAL, 100),
+        ("pfmemd_zone_reserve_free_pages", NORMAL, 100),
+        ("pfmemd_zone_reserve_used_pages", NORMAL, 0),
+        ("pfmemd_zone_lowmem_reserve_pages", {**NORMAL, "classzone": "Normal"}, 256),
+        ("pfmemd_buddy_free_blocks", {**NORMAL, "order": "1"}, 5),
+        ("pfmemd_node_slab_unreclaimable_pages", {**SLAB, "node": "0"}, 30),
+        ("pfmemd_kswapd_wakeups_total", SLAB, 6),
+        (
+            "pfmemd_allocations_ok_total",
+            {**SLAB, "caller": "plain", "kind": "page", "path": "pcp"},
+            41,
+        ),
+        (
+            "pfmemd_allocations_denied_total",
+            {**SLAB, "caller": "plain", "kind": "object", "reason": "preserved"},
+            7,
+        ),
+        (
+            "pfmemd_allocations_stalled_total",
+            {**SLAB, "caller": "pf_memalloc", "kind": "page", "reason": "reclaim"},
+            9,
+        ),
+        (
+            "pfmemd_allocations_denied_total",
+            {**SLAB, "caller": "memdie", "kind": "page", "reason": "watermark"},
+            0,
+        ),
+        ("pfmemd_pfmemalloc_active", SLAB, 1),
+        ("pfmemd_pfmemalloc_activations_total", SLAB, 2),
+        ("pfmemd_unknown_frees_total", SLAB, 4),
+        ("pfmemd_cache_object_size_bytes", SKBUFF, 192),
+        ("pfmemd_cache_allocations_ok_total", SKBUFF, 10),
+        ("pfmemd_cache_leaks_total", {**SKBUFF, "cause": "node_path"}, 4),
+        ("pfmemd_slab_alloc_hits_total", SKBUFF, 5),
+        ("pfmemd_slub_alloc_fastpath_total", {**SKBUFF, "variant": "slub-seed"}, 6),
+        ("pfmemd_events_applied_total", {"source": "a"}, 41),
+        ("pfmemd_batches_applied_total", {"source": "a"}, 2),
+        ("pfmemd_source_sequence", {"source": "a"}, 2),
+        ("pfmemd_source_last_batch_timestamp_seconds", {"source": "a"}, 1000),
+        ("pfmemd_source_phase", {"source": "a", "phase": "return"}, 1),
+        ("pfmemd_source_phase", {"source": "a", "phase": "outage"}, 0),
+        ("pfmemd_source_marks_total", {"source": "a", "phase": "return"}, 1),
+        ("pfmemd_batch_apply_seconds_count", {"source": "a"}, 2),
+        ("pfmemd_batch_apply_seconds_bucket", {"source": "a", "le": "+Inf"}, 2),
+        ("pfmemd_sources", {}, 1),
+        ("pfmemd_sources_limit", {}, 4),
+        ("pfmemd_http_connections_refused_total", {}, 3),
+        (
+            "pfmemd_variant_info",
+            {"variant": "slub-seed", "allocator": "slub", "revision": "seed"},
+            1,
+        ),
+        ("pfmemd_collector_success", {"collector": "zones"}, 1),
+    ],
+)
+def test_sample(name: str, labels: dict[str, str], expected: float) -> None:
+    """Each number of a reading comes out under its name and labels."""
+    assert expected == value(registry_of(filled_engine("a").read), name, labels)
+
+
+def test_slab_counters_are_for_slab_only() -> None:
+    """A SLUB model has no SLAB counters, and the other way round."""
+    registry = registry_of(filled_engine("a").read)
+
+    slub = {**SKBUFF, "variant": "slub-seed"}
+    assert registry.get_sample_value("pfmemd_slab_alloc_hits_total", slub) is None
+    assert registry.get_sample_value("pfmemd_slub_alloc_fastpath_total", SKBUFF) is None
+
+
+def test_reserve_used_and_free_add_up_below_min() -> None:
+    """Below min, what is used of the reserve and what is left are the reserve."""
+    samples = Samples(ZonesCollector.specs)
+    reading = filled_engine("a").read()
+    reading.sources[0].life.variants[0].stats.zones[0].free_pages = 30
+    ZonesCollector().collect(reading, LabelBounds(9), samples)
+
+    found = {
+        family.name: family.samples[0].value for family in samples.families() if family.samples
+    }
+    assert (30, 70) == (
+        found["pfmemd_zone_reserve_free_pages"],
+        found["pfmemd_zone_reserve_used_pages"],
+    )
+
+
+def test_every_metric_of_the_table_is_shown_by_one_collector() -> None:
+    """The table has no metric that nothing gives, and nothing gives one that is not in it."""
+    collector = ModelCollector(
+        filled_engine("a").read,
+        subsystem_collectors(4, "1", ["slab-seed"]),
+        LabelBounds(9),
+        lambda: 0,
+    )
+
+    described = [metric.name for metric in collector.describe()]
+
+    assert len(described) == len(set(described))
+    assert set(described) == {
+        spec.name.removesuffix("_total").removesuffix("_info") for spec in METRICS
+    }
+
+
+def test_text_is_valid_and_has_the_types_of_the_table() -> None:
+    """The exposition parses, each label set occurs once, and HELP and TYPE are the table's."""
+    engine = filled_engine("a", "b")
+
+    text = generate_latest(registry_of(engine.read)).decode()
+
+    by_name = {s.name.removesuffix("_total"): s for s in METRICS}
+    families = list(text_string_to_metric_families(text))
+    for family in families:
+        spec = by_name[family.name]
+        assert spec.help == family.documentation
+        assert ("gauge" if spec.type == "info" else spec.type) == family.type
+        keys = [(s.name, tuple(sorted(s.labels.items()))) for s in family.samples]
+        assert len(keys) == len(set(keys))
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(spec.labels)
+    assert len(families) == len(METRICS)
+
+
+class CachesOf:
+    """Readings of one source whose caches are given."""
+
+    def __init__(self, caches: dict[str, int]) -> None:
+        self.caches = caches
+
+    def __call__(self) -> Reading:
+        """The reading."""
+        reading = filled_engine("a").read()
+        source = reading.sources[0]
+        variant = source.life.variants[0]
+        variant.stats.caches = [fake_cache(name, n) for name, n in self.caches.items()]
+        life = dataclasses.replace(source.life, variants=(variant,))
+        return dataclasses.replace(reading, sources=(dataclasses.replace(source, life=life),))
+
+
+def test_caches_beyond_the_bound_add_up_under_other() -> None:
+    """The busiest caches keep their names; the rest is one label value and is counted."""
+    read = CachesOf({"a": 5, "b": 50, "c": 7, "d": 3})
+    registry = registry_of(read, max_values=2)
+
+    names = {"b": 50, "c": 7, metric_table.OTHER: 8}
+    for name, expected in names.items():
+        labels = {**SLAB, "cache": name}
+        assert expected == value(registry, "pfmemd_cache_allocations_ok_total", labels)
+    assert value(registry, "pfmemd_label_values_folded", {"label": "cache"}) == 2
+    other = {**SLAB, "cache": metric_table.OTHER}
+    assert registry.get_sample_value("pfmemd_cache_object_size_bytes", other) is None
+
+
+def test_cache_under_other_stays_there() -> None:
+    """A cache that becomes the busiest later does not leave other: counters never go backwards."""
+    read = CachesOf({"a": 5, "b": 50})
+    registry = registry_of(read, max_values=1)
+    other = {**SLAB, "cache": metric_table.OTHER}
+    assert value(registry, "pfmemd_cache_allocations_ok_total", other) == 5
+    read.caches = {"a": 5000, "b": 51}
+
+    assert value(registry, "pfmemd_cache_allocations_ok_total", other) == 5000
+
+
+def test_unused_cache_is_not_shown() -> None:
+    """A cache shows up with its first use: most machines have many that are never used."""
+    engine = filled_engine("a")
+    reading = engine.read()
+    idle = fake_cache("idle", 0)
+    idle.denied = idle.slabs = 0
+    reading.sources[0].life.variants[0].stats.caches = [idle]
+    samples = Samples(CachesCollector.specs)
+
+    CachesCollector().collect(reading, LabelBounds(9), samples)
+
+    shown = {
+        s.labels["cache"]
+        for f in samples.families()
+        for s in f.samples
+        if s.labels["variant"] == "slab-seed"
+    }
+    assert shown == set()
+
+
+def test_sources_beyond_the_bound_add_up_under_other() -> None:
+    """Counters of the sources beyond the bound add up; what has no sum is left out."""
+    registry = registry_of(filled_engine("a", "b", "c").read, max_values=1)
+
+    assert value(registry, "pfmemd_events_applied_total", {"source": "a"}) == 41
+    assert value(registry, "pfmemd_events_applied_total", {"source": "other"}) == 82
+    assert registry.get_sample_value("pfmemd_source_sequence", {"source": "other"}) is None
+
+
+class BrokenCollector:
+    """A collector that fails."""
+
+    name = "broken"
+    specs = (metric_table.SOURCES,)
+
+    def collect(self, reading: Reading, bounds: LabelBounds, samples: Samples) -> None:
+        """Fail."""
+        del reading, bounds, samples
+        raise RuntimeError("no")
+
+
+def test_failing_collector_does_not_break_the_scrape() -> None:
+    """The others still show theirs, and the failure is a metric."""
+    registry = registry_of(
+        filled_engine("a").read, [BrokenCollector(), AllocationsCollector(), IngestCollector(4)]
+    )
+
+    assert value(registry, "pfmemd_collector_success", {"collector": "broken"}) == 0
+    assert value(registry, "pfmemd_collector_success", {"collector": "ingest"}) == 1
+    assert value(registry, "pfmemd_pfmemalloc_active", SLAB) == 1
+
+
+def test_registration_takes_no_reading() -> None:
+    """Describing the metrics must not touch the models."""
+
+    def read() -> Reading:
+        raise AssertionError("read while registering")
+
+    registry_of(read, [ZonesCollector(), BuildCollector("1", ["slab-seed"])])
+
+
+def test_free_pages_and_events_of_one_scrape_belong_together() -> None:
+    """All collectors of a scrape show the same moment, though the engine runs on between them."""
+    engine = filled_engine("a")
+    seq = 2
+
+    class Meanwhile:
+        name = "meanwhile"
+        specs = ()
+
+        def collect(self, reading: Reading, bounds: LabelBounds, samples: Samples) -> None:
+            nonlocal seq
+            del reading, bounds, samples
+            seq += 1
+            offer(engine, events_batch(seq, allocations(7)))
+
+    registry = registry_of(engine.read, [ZonesCollector(), Meanwhile(), IngestCollector(4)])
+    families = {f.name: f for f in registry.collect()}
+
+    free = families["pfmemd_zone_free_pages"].samples[0].value
+    events = families["pfmemd_events_applied"].samples[0].value
+    assert FakeMachine.free_at_start == free + events
+    assert events == 41
+
+
+@pytest.mark.parametrize("name", variant_names())
+def test_every_counter_of_the_model_is_a_metric(name: str) -> None:
+    """The allocators' own counters and the table agree, but for two that SLAB counts twice."""
+    variant = parse_variant(name)
+    machine = new_machine(CONFIG, variant, HEADER.caches, HEADER.gfp)
+    table = (
+        metric_table.SLAB_COUNTERS if variant.allocator == "slab" else metric_table.SLUB_COUNTERS
+    )
+    held_as_gauges = {"active", "allocations"} if variant.allocator == "slab" else set()
+
+    for cache in machine.stats().caches:
+        assert set(cache.counters) - held_as_gauges == set(table)
+
+
+@pytest.mark.parametrize("name", variant_names())
+def test_real_model_fills_every_zone_and_allocation_metric(name: str) -> None:
+    """A real machine's reading comes out whole: no zone or allocation metric is without samples."""
+    engine = Engine([parse_variant(name)], 4, new_machine)
+    offer(engine, header_batch())
+    offer(engine, events_batch(2, allocations(40)))
+    registry = registry_of(engine.read)
+
+    families = {family.name: family for family in registry.collect()}
+
+    for spec in (*ZonesCollector.specs, *AllocationsCollector.specs):
+        assert families[spec.name.removesuffix("_total")].samples, spec.name
+    ok = families["pfmemd_allocations_ok"].samples
+    assert sum(sample.value for sample in ok) == 40

@@ -25,6 +25,7 @@ class PageAllocator:
     __slots__ = (
         "alloc_flags_seen",
         "current",
+        "fail_in",
         "jiffies",
         "kswapd_wakeups",
         "mem",
@@ -47,8 +48,17 @@ class PageAllocator:
         """Calls of ``wake_all_kswapd`` since boot."""
         self.wakeup_kswapd_calls: i64 = 0
         """Calls of ``wakeup_kswapd``, since boot; counted from Linux 6.1 on."""
+        self.fail_in: i64 = 0
+        """Fault injection (CONFIG_FAIL_PAGE_ALLOC): the n-th request from now fails; 0 none."""
         self.stalled: i64 = 0
         """The STALLED_* outcome met on the way, or 0."""
+
+    def should_fail_alloc_page(self) -> bool:
+        """``should_fail_alloc_page``: whether this request is the one made to fail."""
+        if self.fail_in == 0:
+            return False
+        self.fail_in -= 1
+        return self.fail_in == 0
 
     def alloc_pages(self, gfp_mask: i64, order: i64, node: i64) -> i64:
         """``alloc_pages_node``: first pfn of 2^order pages, or NO_PAGE. node -1 is local."""

@@ -281,6 +281,9 @@ class Linux3PageAllocator(PageAllocator):
 
     def alloc_pages(self, gfp_mask: i64, order: i64, node: i64) -> i64:
         """``__alloc_pages_nodemask`` on a node's zonelist; pfn or NO_PAGE, ``outcome`` set."""
+        if self.should_fail_alloc_page():
+            self.outcome = DENIED_WATERMARK
+            return NO_PAGE
         if node < 0:
             node = self.current.node
         zonelist = self._node_zonelist(node, gfp_mask)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Final, TypeAlias, cast
 
@@ -153,8 +153,7 @@ def timeseries(
     panel = g.TimeSeries(
         **_common(title, description, queries, runbook=runbook),
         unit=unit,
-        # grafanalib takes whole numbers only as valueMax, so a ceiling of 0.5 has to
-        # go in by extraJson.
+        # Whole numbers only here; a ceiling of 0.5 has to go in by extraJson.
         valueMin=0,
         lineWidth=1,
         fillOpacity=25 if stacked else 5,
@@ -169,7 +168,10 @@ def timeseries(
         thresholdsStyleMode="dashed" if steps else "off",
         overrides=[_override(style) for style in styles or []],
         repeat=g.Repeat("h", repeat, maxPerRow=2) if repeat else g.Repeat(),
-        extraJson=_ceiling(ceiling),
+        extraJson=_extra(
+            field_config={} if ceiling is None else {"max": ceiling},
+            options={"legend": {"showLegend": True}},
+        ),
     )
     return _finish(panel, width, height)
 
@@ -202,6 +204,13 @@ def stat(
         thresholds=_steps(steps),
         mappings=_mappings(mapping),
         color={"mode": "thresholds"},
+        extraJson=_extra(
+            options={
+                "percentChangeColorMode": "standard",
+                "showPercentChange": False,
+                "wideLayout": True,
+            }
+        ),
     )
     return _finish(panel, width, height)
 
@@ -224,7 +233,10 @@ def state_timeline(
         mappings=_mappings(mapping),
         thresholds=_steps(None),
         # StateTimeline has no unit argument.
-        extraJson={"fieldConfig": {"defaults": {"unit": unit}}},
+        extraJson=_extra(
+            field_config={"unit": unit},
+            options={"legend": {"calcs": [], "showLegend": True}, "tooltip": {"sort": "none"}},
+        ),
     )
     return _finish(panel, width, height)
 
@@ -249,6 +261,10 @@ def table(
         unit=unit,
         thresholds=_steps(None),
         sortBy=[g.TableSortByField(displayName=value, desc=True)],
+        extraJson=_extra(
+            field_config={"custom": {"cellOptions": {"type": "auto"}, "inspect": False}},
+            options={"frameIndex": 0},
+        ),
         transformations=[
             {
                 "id": "organize",
@@ -265,7 +281,7 @@ def table(
 
 def text(title: str, description: str, markdown: str, *, width: int = 24, height: int = 4) -> Panel:
     """Words, in Markdown."""
-    panel = g.Text(title=title, description=description, content=markdown, dataSource=DATASOURCE)
+    panel = g.Text(title=title, description=description, content=markdown)
     return _finish(panel, width, height)
 
 
@@ -305,6 +321,7 @@ def to_json(dashboard: Dashboard) -> str:
     document = _plain(raw)
     for key in _LEGACY_DASHBOARD_KEYS:
         document.pop(key, None)
+    cast("Json", document["timepicker"]).pop("time_options", None)
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
 
@@ -330,6 +347,15 @@ _LEGACY_PANEL_KEYS: Final = (
     "span",
 )
 """Written by grafanalib, read by no Grafana since 5 (fieldConfig and gridPos took over)."""
+_LEGACY_VARIABLE_KEYS: Final = (
+    "auto",
+    "auto_count",
+    "auto_min",
+    "tagValuesQuery",
+    "tagsQuery",
+    "useTags",
+)
+"""Of other kinds of variable, or gone with Grafana 7."""
 _LEGACY_TARGET_KEYS: Final = ("metric", "query", "step", "target")
 
 
@@ -369,8 +395,19 @@ def _common(
 
 
 def _runbook_link(alert: str) -> Json:
-    # Without a host: right in whatever Grafana shows the panel.
-    return {"title": f"Runbook: {alert}", "url": runbook_path(alert), "targetBlank": True}
+    return {
+        "title": f"Runbook: {alert}",
+        "tooltip": "What the alert means and what to do",
+        "type": "link",
+        "icon": "doc",
+        # Without a host: right in whatever Grafana shows the panel.
+        "url": runbook_path(alert),
+        "targetBlank": True,
+        "asDropdown": False,
+        "includeVars": False,
+        "keepTime": False,
+        "tags": [],
+    }
 
 
 def runbook_path(alert: str) -> str:
@@ -412,10 +449,9 @@ def _override(style: Style) -> Json:
     return {"matcher": {"id": "byRegexp", "options": style.pattern}, "properties": properties}
 
 
-def _ceiling(ceiling: float | None) -> Json | None:
-    if ceiling is None:
-        return None
-    return {"fieldConfig": {"defaults": {"max": ceiling}}}
+def _extra(*, field_config: Json | None = None, options: Json) -> Json:
+    """What today's schema asks of every panel of a kind and grafanalib does not write."""
+    return {"fieldConfig": {"defaults": field_config or {}}, "options": options}
 
 
 def _finish(panel: object, width: int, height: int) -> Panel:
@@ -423,15 +459,18 @@ def _finish(panel: object, width: int, height: int) -> Panel:
     document = _plain(panel)
     for key in _LEGACY_PANEL_KEYS:
         document.pop(key, None)
-    targets = document.get("targets")
-    if not targets:
-        document.pop("targets", None)
+    if document["type"] == "text":
+        for key in ("fieldConfig", "targets", "datasource"):
+            document.pop(key, None)
     else:
-        for target in cast("list[Json]", targets):
-            for key in _LEGACY_TARGET_KEYS:
-                target.pop(key, None)
-            target["range"] = not target["instant"]
-            target["editorMode"] = "code"
+        config = cast("dict[str, dict[str, Json]]", document["fieldConfig"])
+        # The table cell's old key; cellOptions took over.
+        config["defaults"].get("custom", {}).pop("displayMode", None)
+    for target in cast("list[Json]", document.get("targets", [])):
+        for key in _LEGACY_TARGET_KEYS:
+            target.pop(key, None)
+        target["range"] = not target["instant"]
+        target["editorMode"] = "code"
     return Panel(title=cast("str", document["title"]), width=width, height=height, json=document)
 
 
@@ -466,16 +505,18 @@ def _lay_out(rows: tuple[Row, ...]) -> list[Json]:
     taken: dict[int, str] = {}
     top = 0
     for row in rows:
-        header = _finish(g.RowPanel(title=row.title, collapsed=row.collapsed), GRID_COLUMNS, 1)
-        header = replace(
-            header,
-            json=header.json | {"gridPos": {"h": 1, "w": GRID_COLUMNS, "x": 0, "y": top}},
-        )
-        top += 1
-        inner, top = _flow(row, top, taken)
-        header.json["id"] = _panel_id(row.title, "", taken)
-        header.json["panels"] = inner if row.collapsed else []
-        placed.append(header.json)
+        inner, below = _flow(row, top + 1, taken)
+        # Plain JSON: g.RowPanel gives a row the thresholds, targets and links of a panel.
+        header: Json = {
+            "type": "row",
+            "title": row.title,
+            "collapsed": row.collapsed,
+            "id": _panel_id(row.title, "", taken),
+            "gridPos": {"h": 1, "w": GRID_COLUMNS, "x": 0, "y": top},
+            "panels": inner if row.collapsed else [],
+        }
+        top = below
+        placed.append(header)
         if not row.collapsed:
             placed.extend(inner)
     return placed
@@ -513,7 +554,7 @@ def _panel_id(row: str, title: str, taken: dict[int, str]) -> int:
 
 def _datasource_variable() -> Json:
     """The data source, chosen on the dashboard: no name or uid is wired into a panel."""
-    variable = _plain(
+    variable = _variable(
         g.Template(
             name="datasource",
             label="Data source",
@@ -528,7 +569,7 @@ def _datasource_variable() -> Json:
 
 def _label_variable(variable: Variable) -> Json:
     """A variable of label values; ``All`` is one short regular expression, not a long list."""
-    made = _plain(
+    made = _variable(
         g.Template(
             name=variable.name,
             label=variable.label,
@@ -542,9 +583,15 @@ def _label_variable(variable: Variable) -> Json:
         )
     )
     # grafanalib has neither Prometheus' query object nor a current value with its text.
-    made["definition"] = variable.query
     made["query"] = {"qryType": 1, "query": variable.query, "refId": variable.name}
-    made["current"] = (
-        {"selected": True, "text": ["All"], "value": ["$__all"]} if variable.multi else {}
-    )
+    if variable.multi:
+        made["current"] = {"selected": True, "text": ["All"], "value": ["$__all"]}
     return made
+
+
+def _variable(template: object) -> Json:
+    """A variable as plain JSON, without a current value: grafanalib's lacks the text."""
+    document = _plain(template)
+    for key in ("current", *_LEGACY_VARIABLE_KEYS):
+        document.pop(key, None)
+    return document

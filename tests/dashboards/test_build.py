@@ -110,7 +110,7 @@ def test_variables_are_defined_before_they_are_used(dashboard: dict[str, Any]) -
     known = {"datasource"}
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
-            assert set(VARIABLE.findall(variable["definition"])) - known == set()
+            assert set(VARIABLE.findall(variable["query"]["query"])) - known == set()
         known.add(variable["name"])
     for panel in panels(dashboard):
         texts = [panel["title"], *(target["expr"] for target in panel.get("targets", []))]

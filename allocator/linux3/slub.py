@@ -24,8 +24,6 @@ SLAB_DESTROY_BY_RCU slab is freed. The caches' own descriptors cost no simulated
 
 from __future__ import annotations
 
-from typing import Final
-
 from mypy_extensions import i64
 
 from allocator.config import MachineConfig
@@ -42,10 +40,40 @@ from allocator.linux3.gfp import (
 )
 from allocator.linux3.page_alloc import Linux3PageAllocator
 from allocator.linux3.slub_cache import (
+    KMALLOC_SIZES,
+    LEAK_FAST_PATH,
+    LEAK_NAMES,
+    LEAK_PARTIAL_SLAB,
+    LEAK_SAME_SLAB,
+    SLUB_MAX_SIZE,
+    Geometry3,
+    find_mergeable,
+    kmalloc_index,
+)
+from allocator.object_allocator import (
+    INDEX_MASK,
+    INDEX_SHIFT,
+    LARGE,
+    NO_CACHE,
+    NO_OBJECT,
+    SLAB_SHIFT,
+)
+from allocator.outcome import (
+    DENIED_GROWTH,
+    DENIED_PRESERVED,
+    OBJ_CPU_FREELIST,
+    OBJ_CPU_PARTIAL,
+    OBJ_CPU_SLAB,
+    OBJ_NEW_SLAB,
+    OBJ_NODE_PARTIAL,
+)
+from allocator.page_allocator import NO_PAGE
+from allocator.revision import Revision
+from allocator.slub_allocator import SlubAllocator
+from allocator.slub_cache import (
     ALLOC_FASTPATH,
     ALLOC_FROM_PARTIAL,
     ALLOC_NODE_MISMATCH,
-    ALLOC_REFILL,
     ALLOC_SLAB,
     ALLOC_SLOWPATH,
     C_FREELIST,
@@ -56,7 +84,6 @@ from allocator.linux3.slub_cache import (
     CPU_PARTIAL_FREE,
     CPU_PARTIAL_NODE,
     CPUSLAB_FLUSH,
-    DEACTIVATE_BYPASS,
     DEACTIVATE_EMPTY,
     DEACTIVATE_FULL,
     DEACTIVATE_REMOTE_FREES,
@@ -68,10 +95,6 @@ from allocator.linux3.slub_cache import (
     FREE_REMOVE_PARTIAL,
     FREE_SLAB,
     FREE_SLOWPATH,
-    KMALLOC_SIZES,
-    LEAK_FAST_PATH,
-    LEAK_PARTIAL_SLAB,
-    LEAK_SAME_SLAB,
     N_NR_PARTIAL,
     NULL,
     ORDER_FALLBACK,
@@ -92,62 +115,27 @@ from allocator.linux3.slub_cache import (
     SLAB_FROZEN,
     SLAB_PFMEMALLOC,
     SLAB_WORDS,
-    SLUB_MAX_ORDER,
-    SLUB_MAX_SIZE,
-    STAT_NAMES,
-    Geometry,
     KmemCache,
-    find_mergeable,
-    kmalloc_index,
+    add_partial,
+    get_freelist,
+    remove_partial,
 )
-from allocator.linux3.slub_verify import verify_cache
-from allocator.object_allocator import (
-    INDEX_MASK,
-    INDEX_SHIFT,
-    LARGE,
-    NO_CACHE,
-    NO_OBJECT,
-    SLAB_RECLAIM_ACCOUNT,
-    SLAB_SHIFT,
-    ObjectAllocator,
-)
-from allocator.outcome import (
-    DENIED_GROWTH,
-    DENIED_PRESERVED,
-    OBJ_CPU_FREELIST,
-    OBJ_CPU_PARTIAL,
-    OBJ_CPU_SLAB,
-    OBJ_NEW_SLAB,
-    OBJ_NODE_PARTIAL,
-)
-from allocator.page_allocator import NO_PAGE
-from allocator.revision import Revision
-from allocator.stats import CacheStats
 from allocator.task import Task
 from allocator.zone import gfp_zone
 
-_REAP_JIFFIES: Final = 2500
 
-
-class Slub3(ObjectAllocator):
+class Slub3(SlubAllocator):
     """``mm/slub.c`` of one machine at one revision."""
 
     __slots__ = (
         "_check_in_fast_path",
-        "_general",
         "_local_mask",
         "_match_in_partial",
-        "_merge",
-        "_names",
-        "_nodes",
-        "_numa",
         "_page_alloc",
         "_partial_stats",
         "_patched",
         "_refused",
-        "_slab_caches",
         "_unfreeze_own_node",
-        "caches",
     )
 
     def __init__(
@@ -158,11 +146,8 @@ class Slub3(ObjectAllocator):
         current: Task,
     ) -> None:
         """``kmem_cache_init``: no caches, or kmalloc-96, -192, -8, -16 … -8192."""
-        super().__init__(pages, current)
+        super().__init__(config, pages, current, LEAK_NAMES)
         self._page_alloc: Linux3PageAllocator = pages
-        self._numa: bool = config.numa
-        self._nodes: i64 = len(config.nodes)
-        self._merge: bool = config.slub_merge
         reclaim_mask = GFP_RECLAIM_MASK | (_GFP_MEMALLOC if revision.gfp_memalloc else 0)
         self._local_mask: i64 = GFP_CONSTRAINT_MASK | reclaim_mask
         self._patched: bool = revision.pfmemalloc
@@ -172,12 +157,7 @@ class Slub3(ObjectAllocator):
         self._partial_stats: bool = revision.slub_partial_stats
         self._refused: i64 = NULL
         """The last flagged slab that was refused for this allocation."""
-        self.caches: list[KmemCache] = []
-        """By number; an alias stands for the cache it was merged into."""
-        self._names: list[str] = []
-        self._slab_caches: list[KmemCache] = []
-        """``slab_caches``, oldest first: without aliases."""
-        self._general: i64 = len(KMALLOC_SIZES) if config.kmalloc else 0
+        self._general = len(KMALLOC_SIZES) if config.kmalloc else 0
         if config.kmalloc:
             for size in KMALLOC_SIZES:
                 self._kmem_cache_open(f"kmalloc-{size}", size, 8, 0)
@@ -189,32 +169,14 @@ class Slub3(ObjectAllocator):
         s = find_mergeable(self._slab_caches, size, align, flags) if self._merge else None
         if s is None:
             return self._kmem_cache_open(name, size, align, flags)
-        s.objsize = max(s.objsize, size)
-        s.inuse = max(s.inuse, (size + 7) & ~7)
-        self.caches.append(s)
-        self._names.append(name)
-        return len(self.caches) - 1
+        return self._add_alias(s, name, size)
 
     def _kmem_cache_open(self, name: str, size: int, align: int, flags: int) -> int:
+        cpus = len(self._cpu_node)
+        geometry = Geometry3(size, align, flags, cpus)
         number = len(self.caches)
-        cpus = len(self._page_alloc.cpu_node)
-        geometry = Geometry(size, align, flags, cpus)
         s = KmemCache(number, name, geometry, cpus, int(self._nodes), numa=self._numa)
-        self._slab_caches.append(s)
-        self.caches.append(s)
-        self._names.append(name)
-        return number
-
-    def cache_number(self, name: str) -> int:
-        """Number of the newest cache with that name, or NO_CACHE."""
-        for number in range(len(self._names) - 1, -1, -1):
-            if self._names[number] == name:
-                return number
-        return NO_CACHE
-
-    def cache_name(self, number: int) -> str:
-        """Name of a cache, the alias's own if it is one."""
-        return self._names[number]
+        return self._add_cache(s)
 
     def kmalloc_cache(self, size: i64, gfp: i64) -> i64:
         """Number of the kmalloc cache for ``size`` bytes, LARGE, or NO_CACHE.
@@ -293,7 +255,7 @@ class Slub3(ObjectAllocator):
                 else:
                     if freelist == NULL:
                         table[ALLOC_SLOWPATH] += 1
-                        freelist = _get_freelist(s, page)
+                        freelist = get_freelist(s, page)
                     if freelist != NULL:
                         return self._load_freelist(s, c, page, freelist, gfp)
                 table[c + C_PAGE] = NULL
@@ -370,7 +332,7 @@ class Slub3(ObjectAllocator):
                 continue
             # acquire_slab
             table[page + S_FLAGS] |= SLAB_FROZEN
-            _remove_partial(s, n, page)
+            remove_partial(s, n, page)
             if found == NULL:
                 found = table[page + S_FREELIST]
                 table[page + S_FREELIST] = NULL
@@ -433,7 +395,7 @@ class Slub3(ObjectAllocator):
                 discard = page
             else:
                 n = own
-                _add_partial(s, n, page, to_tail=True)
+                add_partial(s, n, page, to_tail=True)
                 table[FREE_ADD_PARTIAL] += 1
             page = following
         while discard != NULL:
@@ -469,7 +431,7 @@ class Slub3(ObjectAllocator):
         elif prior == NULL:
             table[DEACTIVATE_FULL] += 1
         else:
-            _add_partial(s, n, page, to_tail=to_tail)
+            add_partial(s, n, page, to_tail=to_tail)
             if to_tail:
                 table[DEACTIVATE_TO_TAIL] += 1
             else:
@@ -527,15 +489,6 @@ class Slub3(ObjectAllocator):
         self._count_slab_pages(s, pfn, -(1 << order))
         self._page_alloc.free_pages(pfn, order, False)
 
-    def _count_slab_pages(self, s: KmemCache, pfn: i64, nr_pages: i64) -> i64:
-        """Count slab pages in their zone; returns its node."""
-        zone = self._page_alloc.page_zone(pfn)
-        if s.flags & SLAB_RECLAIM_ACCOUNT:
-            zone.slab_reclaimable += nr_pages
-        else:
-            zone.slab_unreclaimable += nr_pages
-        return zone.nid
-
     # Freeing.
 
     def free(self, number: i64, objp: i64) -> None:
@@ -571,18 +524,12 @@ class Slub3(ObjectAllocator):
         elif inuse == 0:
             n = s.node(flags >> S_NODE_SHIFT & S_NODE_MASK)
             if table[n + N_NR_PARTIAL] > s.min_partial:
-                _remove_partial(s, n, page)
+                remove_partial(s, n, page)
                 table[FREE_REMOVE_PARTIAL] += 1
                 table[FREE_SLAB] += 1
                 self._discard_slab(s, page)
 
     # Periodic and requested trimming.
-
-    def reap(self) -> None:
-        """SLUB has no ``cache_reap``: a reap interval passes and the cpu is flushed."""
-        self.pages.jiffies += _REAP_JIFFIES
-        for s in self._slab_caches:
-            self._flush_cpu_slab(s, self.current.cpu)
 
     def _flush_cpu_slab(self, s: KmemCache, cpu: i64) -> None:
         """``__flush_cpu_slab``: the cpu slab and the partial slabs."""
@@ -596,18 +543,6 @@ class Slub3(ObjectAllocator):
             table[c + C_PAGE] = NULL
             table[c + C_FREELIST] = NULL
         self._unfreeze_partials(s, c)
-
-    def _flush_all(self, s: KmemCache) -> None:
-        """``flush_all``: every cpu flushes itself, ascending."""
-        current = self.current
-        cpu = current.cpu
-        node = current.node
-        for other, nid in enumerate(self._page_alloc.cpu_node):
-            current.cpu = other
-            current.node = nid
-            self._flush_cpu_slab(s, other)
-        current.cpu = cpu
-        current.node = node
 
     def shrink(self, number: i64) -> int:
         """``kmem_cache_shrink``: sort the partial lists, fullest first; free empty slabs."""
@@ -625,7 +560,7 @@ class Slub3(ObjectAllocator):
             table[n + N_NR_PARTIAL] = 0
             for page in slabs:
                 if table[page + S_INUSE] > 0:
-                    _add_partial(s, n, page, to_tail=True)
+                    add_partial(s, n, page, to_tail=True)
             for page in slabs:
                 if table[page + S_INUSE] == 0:
                     self._discard_slab(s, page)
@@ -633,235 +568,21 @@ class Slub3(ObjectAllocator):
 
     # What it looks like from outside.
 
-    def slab_pfn(self, number: i64, objp: i64) -> i64:
-        """First pfn of an object's slab."""
-        return self.caches[number].table[(objp >> SLAB_SHIFT) + S_PFN]
-
-    def obj_pfmemalloc(self, number: i64, objp: i64) -> bool:
-        """The flag of an object's slab, which is its head page's."""
-        flags = self.caches[number].table[(objp >> SLAB_SHIFT) + S_FLAGS]
-        return flags & SLAB_PFMEMALLOC != 0
-
-    def geometry(self, number: int) -> dict[str, object]:
-        """What ``kmem_cache_create`` computed, by the vectors' key names."""
-        s = self.caches[number]
-        return {
-            "cache": number,
-            "name": self._names[number],
-            "size": int(s.size),
-            "inuse": int(s.inuse),
-            "align": int(s.align),
-            "fp_offset": int(s.offset),
-            "objs": int(s.objects),
-            "order": int(s.order),
-            "min_objs": int(s.min_objects),
-            "min_order": int(s.min_order),
-            "min_partial": int(s.min_partial),
-            "cpu_partial": int(s.cpu_partial),
-            "allocflags": int(s.allocflags),
-            "defrag_ratio": int(s.defrag_ratio),
-            "flags": int(s.flags),
-            "alias_of": None if s.number == number else int(s.number),
-        }
-
     def boot(self) -> dict[str, object]:
         """The allocator's part of the vectors' ``boot``."""
-        report: dict[str, object] = {
-            "slub_min_order": 0,
-            "slub_max_order": SLUB_MAX_ORDER,
-            "slub_min_objects": 0,
-            "slub_nomerge": int(not self._merge),
-        }
-        if self._general:
-            report["general_caches"] = [self.geometry(number) for number in range(self._general)]
+        report = super().boot()
+        if self._general == 0:
+            del report["general_caches"]
         return report
 
-    def cache_stats(self) -> list[CacheStats]:
-        """A reading of every cache. What an alias holds counts with the cache it stands for."""
-        return [
-            self._cache_stats(s, self._names[number], own=s.number == number)
-            for number, s in enumerate(self.caches)
-        ]
+    def _partial_counts(self, s: KmemCache, c: i64) -> list[int]:
+        """What cpu partial lists counted as they grew."""
+        return [int(s.table[page + S_POBJECTS]) for page in s.cpu_partials(c)]
 
-    def _cache_stats(self, s: KmemCache, name: str, *, own: bool) -> CacheStats:
-        table = s.table
-        handed = 0
-        flagged_objects = 0
-        for i in range(s.pfmemalloc_slabs):
-            handed += int(table[s.flagged[i] + S_INUSE])
-            flagged_objects += int(table[s.flagged[i] + S_OBJECTS])
-        for cpu in range(len(self._page_alloc.cpu_node)):
-            # What a cpu has taken to itself counts as in use in its slab.
-            page = table[s.cpu(cpu) + C_PAGE]
-            if page != NULL and table[page + S_FLAGS] & SLAB_PFMEMALLOC:
-                handed -= len(s.chain(page, table[s.cpu(cpu) + C_FREELIST]))
-        return CacheStats(
-            name=name,
-            object_size=int(s.objsize),
-            objects_per_slab=int(s.objects),
-            pages_per_slab=1 << int(s.order),
-            slabs=int(s.nr_slabs) if own else 0,
-            objects=int(s.total_objects) if own else 0,
-            active_objects=0,
-            pfmemalloc_slabs=int(s.pfmemalloc_slabs) if own else 0,
-            pfmemalloc_objects=handed if own else 0,
-            preserved_objects=flagged_objects - handed if own else 0,
-            allocations=0,
-            denied=0,
-            stalled=0,
-            frees=0,
-            counters=_counters(s) if own else {},
-            leaks=_leaks(s) if own else {},
-        )
-
-    def slab_pages(self) -> list[tuple[int, int]]:
-        """(first pfn, order) of every slab."""
-        return [
-            (
-                int(s.table[page + S_PFN]),
-                int(s.table[page + S_FLAGS] >> S_ORDER_SHIFT & S_ORDER_MASK),
-            )
-            for s in self._slab_caches
-            for page in s.slabs()
-        ]
-
-    def verify(self, held: list[list[int]]) -> None:
-        """Every object in exactly one place; lists, counts and flags agree."""
-        for s in self._slab_caches:
-            verify_cache(
-                s,
-                int(self._nodes),
-                len(self._page_alloc.cpu_node),
-                [
-                    objp
-                    for number, other in enumerate(self.caches)
-                    if other is s
-                    for objp in held[number]
-                ],
-            )
-
-    def hidden_state(self) -> object:
-        """Slabs on no list, what cpu partial lists counted as they grew, the patch's counters."""
-        return [
-            {
-                "name": s.name,
-                "full": sorted(
-                    _page_fields(s, page)
-                    for page in s.slabs()
-                    if s.table[page + S_FREELIST] == NULL
-                    and not s.table[page + S_FLAGS] & SLAB_FROZEN
-                ),
-                "pobjects": [
-                    [int(s.table[page + S_POBJECTS]) for page in s.cpu_partials(s.cpu(cpu))]
-                    for cpu in range(len(self._page_alloc.cpu_node))
-                ],
-                "counters": _counters(s),
-                "leaks": _leaks(s),
-            }
-            for s in self._slab_caches
-        ]
-
-    def state(self) -> list[dict[str, object]]:
-        """Every cache's state as the vectors' digests write it."""
-        return [self._cache_state(s) for s in self._slab_caches]
-
-    def _cache_state(self, s: KmemCache) -> dict[str, object]:
-        table = s.table
-        return {
-            "name": s.name,
-            "cpus": [_cpu_state(s, s.cpu(cpu)) for cpu in range(len(self._page_alloc.cpu_node))],
-            "nodes": [
-                {
-                    "nr_partial": int(table[s.node(node) + N_NR_PARTIAL]),
-                    "partial": [_page_state(s, page) for page in s.node_partials(s.node(node))],
-                }
-                for node in range(self._nodes)
-            ],
-            "stats": {
-                name: int(table[item]) for item, name in enumerate(STAT_NAMES) if table[item] != 0
-            },
-        }
-
-
-def _get_freelist(s: KmemCache, page: i64) -> i64:
-    """``get_freelist``: take over what others freed into the cpu slab, or let it go."""
-    table = s.table
-    freelist = table[page + S_FREELIST]
-    table[page + S_INUSE] = table[page + S_OBJECTS]
-    if freelist == NULL:
-        table[page + S_FLAGS] &= ~SLAB_FROZEN
-        table[DEACTIVATE_BYPASS] += 1
-        return NULL
-    table[page + S_FREELIST] = NULL
-    table[ALLOC_REFILL] += 1
-    return freelist
-
-
-def _add_partial(s: KmemCache, n: i64, page: i64, *, to_tail: bool) -> None:
-    """``add_partial``."""
-    table = s.table
-    table[n + N_NR_PARTIAL] += 1
-    before = table[n + S_PREV] if to_tail else n
-    after = table[before + S_NEXT]
-    table[before + S_NEXT] = page
-    table[page + S_PREV] = before
-    table[page + S_NEXT] = after
-    table[after + S_PREV] = page
-
-
-def _remove_partial(s: KmemCache, n: i64, page: i64) -> None:
-    """``remove_partial``."""
-    table = s.table
-    after = table[page + S_NEXT]
-    before = table[page + S_PREV]
-    table[before + S_NEXT] = after
-    table[after + S_PREV] = before
-    table[n + N_NR_PARTIAL] -= 1
-
-
-def _page_state(s: KmemCache, page: i64) -> list[object]:
-    """A slab as [first pfn, inuse, objects, frozen, flag, free chain]."""
-    return [*_page_fields(s, page), s.chain(page, s.table[page + S_FREELIST])]
-
-
-def _page_fields(s: KmemCache, page: i64) -> list[int]:
-    table = s.table
-    flags = table[page + S_FLAGS]
-    return [
-        int(table[page + S_PFN]),
-        int(table[page + S_INUSE]),
-        int(table[page + S_OBJECTS]),
-        int(flags & SLAB_FROZEN != 0),
-        int(flags & SLAB_PFMEMALLOC != 0),
-    ]
-
-
-def _cpu_state(s: KmemCache, c: i64) -> dict[str, object]:
-    table = s.table
-    page = table[c + C_PAGE]
-    partials = s.cpu_partials(c)
-    state: dict[str, object] = {
-        "slab": None if page == NULL else _page_state(s, page),
-        "freelist": s.chain(page, table[c + C_FREELIST]),
-        "partial": [_page_state(s, frozen) for frozen in partials],
-    }
-    if partials:
-        state["partial_pages"] = int(table[partials[0] + S_PAGES])
-        state["partial_pobjects"] = int(table[partials[0] + S_POBJECTS])
-    return state
-
-
-def _counters(s: KmemCache) -> dict[str, int]:
-    """The kernel's statistics by their names in ``/sys/kernel/slab``, and the patch's."""
-    counters = {name: int(s.table[item]) for item, name in enumerate(STAT_NAMES)}
-    counters["pfmemalloc_mismatch"] = int(s.table[PFMEMALLOC_MISMATCH])
-    return counters
-
-
-def _leaks(s: KmemCache) -> dict[str, int]:
-    """Reserve objects handed to callers without entitlement, by how it happened."""
-    return {
-        "fast_path": int(s.table[LEAK_FAST_PATH]),
-        "same_slab_again": int(s.table[LEAK_SAME_SLAB]),
-        "partial_slab": int(s.table[LEAK_PARTIAL_SLAB]),
-    }
+    def _cpu_state(self, s: KmemCache, c: i64) -> dict[str, object]:
+        state = super()._cpu_state(s, c)
+        first = s.table[c + C_PARTIAL]
+        if first != NULL:
+            state["partial_pages"] = int(s.table[first + S_PAGES])
+            state["partial_pobjects"] = int(s.table[first + S_POBJECTS])
+        return state

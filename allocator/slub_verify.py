@@ -9,7 +9,8 @@ from typing import Final
 
 from mypy_extensions import i64
 
-from allocator.linux3.slub_cache import (
+from allocator.object_allocator import INDEX_MASK, INDEX_SHIFT, SLAB_SHIFT, TAG
+from allocator.slub_cache import (
     C_FREELIST,
     C_PAGE,
     N_NR_PARTIAL,
@@ -29,7 +30,6 @@ from allocator.linux3.slub_cache import (
     SLAB_WORDS,
     KmemCache,
 )
-from allocator.object_allocator import INDEX_MASK, INDEX_SHIFT, SLAB_SHIFT, TAG
 from allocator.verify import require
 
 # Where a slab can be.

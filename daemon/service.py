@@ -28,7 +28,7 @@ from daemon.collectors.caches import CachesCollector
 from daemon.collectors.ingest import IngestCollector
 from daemon.collectors.samples import LabelBounds
 from daemon.collectors.zones import ZonesCollector
-from daemon.engine import Engine
+from daemon.engine import Engine, ModelFaultError
 from daemon.feed import TraceFeed
 from daemon.health import Health
 from daemon.http import HttpServer, Request, Response, json_response
@@ -104,6 +104,9 @@ class Service:
                 self._receive(stop, http)
             else:
                 self._consume(stop, http, trace, exit_when_done=exit_when_done)
+        except ModelFaultError:
+            log.exception("a model failed")  # the one line at the end does not say where in it
+            raise
         finally:
             self._health.waiting_for = "stopping"
             http.stop()

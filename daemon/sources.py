@@ -195,8 +195,12 @@ class Source:
                 variant: machine_factory(header.machine, variant, header.caches, header.gfp)
                 for variant in variants
             }
-        except (ConfigError, GfpError) as error:
-            raise BatchError(f"header: {error}", reason=HEADER).at(batch=batch.seq) from error
+        except Exception as error:  # whatever a header asks for, it must not stop the daemon
+            known = isinstance(error, (ConfigError, GfpError))
+            what = str(error) if known else f"{type(error).__name__}: {error}"
+            raise BatchError(f"header: no machine can be made of it: {what}", reason=HEADER).at(
+                batch=batch.seq
+            ) from error
         self._admitted = Life(batch, fingerprint_of(data), machines)
         return Admitted(self, self._admitted, batch, data)
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+import subprocess
 from collections.abc import Callable
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as text_string_to_openmetrics_families,
+)
 from prometheus_client.parser import text_string_to_metric_families
 
 from allocator.revision import parse_variant, variant_names
@@ -191,6 +197,32 @@ def test_text_is_valid_and_has_the_types_of_the_table() -> None:
         for sample in family.samples:
             assert set(sample.labels) - {"le"} == set(spec.labels)
     assert len(families) == len(METRICS)
+
+
+def test_openmetrics_is_valid() -> None:
+    """The strict parser of OpenMetrics takes what Prometheus is given when it asks for that."""
+    encode, _ = choose_encoder("application/openmetrics-text; version=1.0.0")
+
+    text = encode(registry_of(filled_engine("a", "b").read)).decode()
+
+    # The parser has no types.
+    families = list(text_string_to_openmetrics_families(text))  # type: ignore[no-untyped-call]
+
+    assert len(families) == len(METRICS)
+
+
+def test_promtool_finds_no_fault() -> None:
+    """The linter of Prometheus accepts names, types and help texts."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian package prometheus)")
+
+    text = generate_latest(registry_of(filled_engine("a").read))
+    done = subprocess.run(
+        [promtool, "check", "metrics"], input=text, capture_output=True, check=False
+    )
+
+    assert (0, b"") == (done.returncode, done.stdout + done.stderr)
 
 
 class CachesOf:

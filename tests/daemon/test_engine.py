@@ -128,6 +128,24 @@ def test_epoch_cannot_begin_again_with_another_header() -> None:
         offer(engine, header_batch(header=OTHER_HEADER))
 
 
+class UnbuildableMachine(FakeMachine):
+    """Cannot be made."""
+
+    def __init__(self, *args: object) -> None:
+        raise ZeroDivisionError(len(args))
+
+
+def test_header_that_no_machine_can_be_made_of_is_refused() -> None:
+    """Whatever goes wrong while a machine is built, the batch is refused and the engine goes on."""
+    engine = new_engine(Machines(UnbuildableMachine))
+
+    with pytest.raises(BatchError, match="batch 1: header: no machine can be made of it: ZeroDiv"):
+        offer(engine, header_batch())
+
+    assert engine.read().sources == ()
+    assert engine.read().messages_refused == {"header": 1}
+
+
 def test_bad_event_refuses_the_whole_batch() -> None:
     """One unsound event: nothing of its batch reaches any machine, and the batch is still due."""
     machines = Machines()

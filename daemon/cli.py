@@ -23,6 +23,7 @@ from daemon.watch import watch_command
 from tracegen.cli import send, trace
 from tracegen.command_line import CommandGroup
 from tracegen.conformance.cli import conformance
+from tracegen.kernel_trace.cli import import_group
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -162,5 +163,5 @@ def run(trace_path: str, variants: tuple[str, ...], *, as_json: bool) -> None:
         print_results(results, Console())
 
 
-for _command in (send, trace, conformance, watch_command, demo_command):
+for _command in (import_group, send, trace, conformance, watch_command, demo_command):
     main.add_command(_command)

@@ -1,4 +1,4 @@
-"""The commands of this room: ``send`` and ``trace info``, beside ``import``.
+"""The commands of this room: ``import``, ``send`` and ``trace info``.
 
 ``daemon.cli`` puts them into the ``pfmemd`` command; ``python -m tracegen`` has them
 without a daemon.
@@ -20,6 +20,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from tracegen.command_line import EXIT_SIGNAL, CommandGroup
 from tracegen.info import TraceInfo, render
+from tracegen.kernel_trace.cli import import_group
 from tracegen.limits import MAX_BATCH_EVENTS, SOURCE_EXPECTED, is_source_name
 from tracegen.protocol import DEFAULT_PORT
 from tracegen.replay import Plan, Replay, Sent
@@ -256,5 +257,6 @@ def main() -> None:
     """Make, read, convert and send traces of kernel memory allocation."""
 
 
+main.add_command(import_group)
 main.add_command(send)
 main.add_command(trace)

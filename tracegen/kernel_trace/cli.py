@@ -125,7 +125,7 @@ def ftrace(
     report: Path | None,
     strict: bool,
 ) -> None:
-    r"""Import what ftrace prints: its trace or trace_pipe file.
+    """Import what ftrace prints: its trace or trace_pipe file.
 
     IN may be compressed (xz, gzip, zstd); - is standard input. A regular file is read
     twice and so understood better; a pipe is read once, as it comes. The report on
@@ -139,7 +139,7 @@ def ftrace(
 
     The exit code is 0 when it is written, 1 when --strict found a guess, 2 when the
     input is unreadable or --strict found a bad line.
-    """
+    """  # noqa: D301  # click wants the character that \b stands for
     if proc is not None and (mem or cpus):
         raise click.UsageError("--mem and --cpus are for a machine without --proc")
     options = Options(

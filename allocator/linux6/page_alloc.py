@@ -118,10 +118,26 @@ _STRUCT_PAGE_SIZE: Final = 64
 _NO_NODE: Final = -1
 
 
+class AllocContext:
+    """``struct alloc_context``: what a request does not change on its way."""
+
+    __slots__ = ("highest_zoneidx", "migratetype", "preferred_nid", "zonelist")
+
+    def __init__(self, zonelist: Zonelist) -> None:
+        """Begin with any zonelist; every request sets all of it."""
+        self.zonelist: Zonelist = zonelist
+        self.highest_zoneidx: i64 = 0
+        """The highest zone type that the mask allows."""
+        self.migratetype: i64 = 0
+        self.preferred_nid: i64 = _NO_NODE
+        """Node of ``preferred_zoneref``, the first zone to be tried."""
+
+
 class Linux6PageAllocator(PageAllocator):
     """``mm/page_alloc.c`` of one machine."""
 
     __slots__ = (
+        "_ac",
         "_cpu_nodes",
         "_nodes",
         "_nofragment",
@@ -154,6 +170,7 @@ class Linux6PageAllocator(PageAllocator):
         self.zonelists: list[Zonelist] = []
         self.thisnode_zonelists: list[Zonelist] = []
         self._build_all_zonelists(config)
+        self._ac: AllocContext = AllocContext(self.zonelists[0])
         self._free_low_memory_core(config)
         local = self.zonelists[config.cpu_node[0]]
         self.mobility.group_by_mobility_disabled = (
@@ -278,54 +295,49 @@ class Linux6PageAllocator(PageAllocator):
             return NO_PAGE
         if node < 0:
             node = self.current.node
+        # prepare_alloc_pages
+        ac = self._ac
+        zonelist = self.zonelists[node]
         if self._numa and gfp_mask & _GFP_THISNODE:
             zonelist = self.thisnode_zonelists[node]
-        else:
-            zonelist = self.zonelists[node]
+        ac.zonelist = zonelist
         highest_zoneidx = gfp_zone(gfp_mask & GFP_ZONEMASK)
-        # gfp_migratetype
-        migratetype: i64 = MIGRATE_UNMOVABLE
-        if not self.mobility.group_by_mobility_disabled:
-            migratetype = (gfp_mask & GFP_MOVABLE_MASK) >> GFP_MOVABLE_SHIFT
-            if migratetype >= MIGRATE_PCPTYPES:
-                # Both bits at once are a fault of the caller's that the kernel warns of.
-                migratetype = MIGRATE_MOVABLE
-        preferred_nid: i64 = _NO_NODE
+        ac.highest_zoneidx = highest_zoneidx
+        ac.migratetype = self._gfp_migratetype(gfp_mask)
+        ac.preferred_nid = _NO_NODE
         alloc_flags = ALLOC_WMARK_LOW | (gfp_mask & _GFP_KSWAPD_RECLAIM)
         for zone in zonelist.zones:
             if zone.type <= highest_zoneidx:
-                preferred_nid = zone.nid
+                ac.preferred_nid = zone.nid
                 alloc_flags |= self._nofragment[zone.index]
                 break
-        page = self._get_page_from_freelist(
-            gfp_mask, order, alloc_flags, zonelist, highest_zoneidx, migratetype, preferred_nid
-        )
+        page = self._get_page_from_freelist(gfp_mask, order, alloc_flags, ac)
         if page == NO_PAGE:
-            page = self._alloc_pages_slowpath(
-                gfp_mask, order, zonelist, highest_zoneidx, migratetype, preferred_nid
-            )
+            page = self._alloc_pages_slowpath(gfp_mask, order, ac)
             if page == NO_PAGE:
                 return NO_PAGE
         return self.mem.pfn(page)
 
+    def _gfp_migratetype(self, gfp_mask: i64) -> i64:
+        """``gfp_migratetype``: the mask's mobility, UNMOVABLE without grouping."""
+        if self.mobility.group_by_mobility_disabled:
+            return MIGRATE_UNMOVABLE
+        migratetype = (gfp_mask & GFP_MOVABLE_MASK) >> GFP_MOVABLE_SHIFT
+        # Both bits at once are a fault of the caller's that the kernel warns of.
+        return migratetype if migratetype < MIGRATE_PCPTYPES else MIGRATE_MOVABLE
+
     def _get_page_from_freelist(
-        self,
-        gfp_mask: i64,
-        order: i64,
-        alloc_flags: i64,
-        zonelist: Zonelist,
-        highest_zoneidx: i64,
-        migratetype: i64,
-        preferred_nid: i64,
+        self, gfp_mask: i64, order: i64, alloc_flags: i64, ac: AllocContext
     ) -> i64:
         """``get_page_from_freelist``: a walk over the zonelist, again if NOFRAGMENT failed."""
+        highest_zoneidx = ac.highest_zoneidx
         while True:
             self.alloc_flags_seen = alloc_flags
             no_fallback = alloc_flags & ALLOC_NOFRAGMENT != 0
-            for zone in zonelist.zones:
+            for zone in ac.zonelist.zones:
                 if zone.type > highest_zoneidx:
                     continue
-                if no_fallback and zone.nid != preferred_nid:
+                if no_fallback and zone.nid != ac.preferred_nid:
                     # Locality is more important than fragmentation avoidance.
                     break
                 if (
@@ -334,7 +346,7 @@ class Linux6PageAllocator(PageAllocator):
                     )
                     or alloc_flags & ALLOC_NO_WATERMARKS
                 ):
-                    page = self._rmqueue(zone, order, alloc_flags, migratetype)
+                    page = self._rmqueue(zone, order, alloc_flags, ac.migratetype)
                     if page != NO_PAGE:
                         self._prep_new_page(page, zone, order, alloc_flags)
                         return page
@@ -398,202 +410,129 @@ class Linux6PageAllocator(PageAllocator):
         if alloc_flags & ALLOC_HIGHATOMIC:
             reserve_highatomic_pageblock(self.mem, zone, self.mobility, page)
 
-    def _alloc_pages_slowpath(
-        self,
-        gfp_mask: i64,
-        order: i64,
-        zonelist: Zonelist,
-        highest_zoneidx: i64,
-        migratetype: i64,
-        preferred_nid: i64,
-    ) -> i64:
+    def _alloc_pages_slowpath(self, gfp_mask: i64, order: i64, ac: AllocContext) -> i64:
         """``__alloc_pages_slowpath``: the escalation, with every exit named in ``outcome``."""
         can_direct_reclaim = gfp_mask & _GFP_DIRECT_RECLAIM != 0
         if can_direct_reclaim:
             # An atomic caller does not sleep; a mask that says both is a fault of the caller's.
             gfp_mask &= ~_GFP_ATOMIC
-        alloc_flags = self.gfp_to_alloc_flags(gfp_mask, order)
         self.outcome = DENIED_NO_ZONE
-        if preferred_nid != _NO_NODE:
-            if alloc_flags & ALLOC_KSWAPD:
-                self._wake_all_kswapds(zonelist, highest_zoneidx)
-            # 1. At min, with the discounts of the mask.
-            page = self._get_page_from_freelist(
-                gfp_mask, order, alloc_flags, zonelist, highest_zoneidx, migratetype, preferred_nid
-            )
-            if page != NO_PAGE:
-                return self._got_pg(page, alloc_flags)
-            no_progress_loops: i64 = 0
-            while True:
-                if alloc_flags & ALLOC_KSWAPD:
-                    self._wake_all_kswapds(zonelist, highest_zoneidx)
-                reserve_flags = self._gfp_pfmemalloc_flags(gfp_mask)
-                if reserve_flags:
-                    alloc_flags = reserve_flags | (alloc_flags & ALLOC_KSWAPD)
-                # 2. Without watermarks, or with an OOM victim's, if the context allows.
-                page = self._get_page_from_freelist(
-                    gfp_mask,
-                    order,
-                    alloc_flags,
-                    zonelist,
-                    highest_zoneidx,
-                    migratetype,
-                    preferred_nid,
-                )
-                if page != NO_PAGE:
-                    return self._got_pg(page, alloc_flags)
-                self.outcome = DENIED_WATERMARK
-                # 3. Who cannot wait, or is reclaiming already, goes without.
-                if not can_direct_reclaim or self.current.pf_memalloc():
-                    break
-                # 4. Direct reclaim makes no progress here.
-                if gfp_mask & _GFP_NORETRY or order > PAGE_ALLOC_COSTLY_ORDER:
-                    break
-                no_progress_loops += 1
-                if self._should_reclaim_retry(
-                    order, zonelist, highest_zoneidx, migratetype, alloc_flags, no_progress_loops
-                ):
-                    continue
-                # 5. The OOM killer: it always reports success and kills nobody.
-                page = self._alloc_pages_may_oom(
-                    gfp_mask, order, zonelist, highest_zoneidx, migratetype, preferred_nid
-                )
-                if page != NO_PAGE:
-                    return page
-                did_some_progress = self.outcome == STALLED_OOM
-                if self.current.memdie() and (
-                    alloc_flags & ALLOC_OOM or gfp_mask & _GFP_NOMEMALLOC
-                ):
-                    break
-                if did_some_progress:
-                    self.stalled = STALLED_OOM
-                    return NO_PAGE
-                break
-            self.outcome = DENIED_WATERMARK
+        if ac.preferred_nid != _NO_NODE:
+            page = self._alloc_pages_retry(gfp_mask, order, ac)
+            if page != NO_PAGE or self.outcome == STALLED_OOM:
+                return page
         # nopage
         if not gfp_mask & _GFP_NOFAIL or not can_direct_reclaim:
             return NO_PAGE
         # 6. It must not fail: some of the reserve that atomic callers have, then round again.
-        page = self._alloc_pages_cpuset_fallback(
-            gfp_mask,
-            order,
-            ALLOC_MIN_RESERVE,
-            zonelist,
-            highest_zoneidx,
-            migratetype,
-            preferred_nid,
-        )
+        page = self._alloc_pages_cpuset_fallback(gfp_mask, order, ALLOC_MIN_RESERVE, ac)
         if page != NO_PAGE:
             return self._got_pg(page, ALLOC_MIN_RESERVE)
         self.outcome = STALLED_NOFAIL
         self.stalled = STALLED_NOFAIL
         return NO_PAGE
 
-    def _wake_all_kswapds(self, zonelist: Zonelist, highest_zoneidx: i64) -> None:
+    def _alloc_pages_retry(self, gfp_mask: i64, order: i64, ac: AllocContext) -> i64:
+        """The part of ``__alloc_pages_slowpath`` that ends at its label nopage."""
+        alloc_flags = self.gfp_to_alloc_flags(gfp_mask, order)
+        if alloc_flags & ALLOC_KSWAPD:
+            self._wake_all_kswapds(ac)
+        # 1. At min, with the discounts of the mask.
+        page = self._get_page_from_freelist(gfp_mask, order, alloc_flags, ac)
+        if page != NO_PAGE:
+            return self._got_pg(page, alloc_flags)
+        no_progress_loops: i64 = 0
+        while True:
+            if alloc_flags & ALLOC_KSWAPD:
+                self._wake_all_kswapds(ac)
+            reserve_flags = self._gfp_pfmemalloc_flags(gfp_mask)
+            if reserve_flags:
+                alloc_flags = reserve_flags | (alloc_flags & ALLOC_KSWAPD)
+            # 2. Without watermarks, or with an OOM victim's, if the context allows.
+            page = self._get_page_from_freelist(gfp_mask, order, alloc_flags, ac)
+            if page != NO_PAGE:
+                return self._got_pg(page, alloc_flags)
+            self.outcome = DENIED_WATERMARK
+            # 3. Who cannot wait, or is reclaiming already, goes without.
+            if not gfp_mask & _GFP_DIRECT_RECLAIM or self.current.pf_memalloc():
+                return NO_PAGE
+            # 4. Direct reclaim makes no progress here.
+            if gfp_mask & _GFP_NORETRY or order > PAGE_ALLOC_COSTLY_ORDER:
+                return NO_PAGE
+            no_progress_loops += 1
+            if not self._should_reclaim_retry(order, ac, alloc_flags, no_progress_loops):
+                break
+        # 5. The OOM killer: it always reports success and kills nobody.
+        page = self._alloc_pages_may_oom(gfp_mask, order, ac)
+        if page != NO_PAGE:
+            return page
+        if self.current.memdie() and (alloc_flags & ALLOC_OOM or gfp_mask & _GFP_NOMEMALLOC):
+            # A victim does not wait for itself to die.
+            self.outcome = DENIED_WATERMARK
+        elif self.outcome == STALLED_OOM:
+            self.stalled = STALLED_OOM
+        return NO_PAGE
+
+    def _wake_all_kswapds(self, ac: AllocContext) -> None:
         """``wake_all_kswapds``: one ``wakeup_kswapd`` for each run of zones of one node."""
         self.kswapd_wakeups += 1
         last_nid: i64 = _NO_NODE
-        for zone in zonelist.zones:
-            if zone.type <= highest_zoneidx and zone.managed_pages > 0 and zone.nid != last_nid:
+        for zone in ac.zonelist.zones:
+            if zone.type <= ac.highest_zoneidx and zone.managed_pages > 0 and zone.nid != last_nid:
                 self.wakeup_kswapd_calls += 1
                 last_nid = zone.nid
 
     def _should_reclaim_retry(
-        self,
-        order: i64,
-        zonelist: Zonelist,
-        highest_zoneidx: i64,
-        migratetype: i64,
-        alloc_flags: i64,
-        no_progress_loops: i64,
+        self, order: i64, ac: AllocContext, alloc_flags: i64, no_progress_loops: i64
     ) -> bool:
         """``should_reclaim_retry`` when nothing is reclaimable: whether what is free would do.
 
         If not, or after too many rounds, the HIGHATOMIC pageblocks are given up first.
         """
         if no_progress_loops <= MAX_RECLAIM_RETRIES:
-            for zone in zonelist.zones:
-                if zone.type <= highest_zoneidx and _zone_watermark_ok(
+            for zone in ac.zonelist.zones:
+                if zone.type <= ac.highest_zoneidx and _zone_watermark_ok(
                     self.mem,
                     zone,
                     order,
                     zone.wmark_min + zone.watermark_boost,
-                    highest_zoneidx,
+                    ac.highest_zoneidx,
                     alloc_flags,
                 ):
                     return True
-        for zone in zonelist.zones:
-            if zone.type <= highest_zoneidx and unreserve_highatomic_pageblock(
-                self.mem, zone, self.mobility, migratetype
+        for zone in ac.zonelist.zones:
+            if zone.type <= ac.highest_zoneidx and unreserve_highatomic_pageblock(
+                self.mem, zone, self.mobility, ac.migratetype
             ):
                 return True
         return False
 
-    def _alloc_pages_may_oom(
-        self,
-        gfp_mask: i64,
-        order: i64,
-        zonelist: Zonelist,
-        highest_zoneidx: i64,
-        migratetype: i64,
-        preferred_nid: i64,
-    ) -> i64:
+    def _alloc_pages_may_oom(self, gfp_mask: i64, order: i64, ac: AllocContext) -> i64:
         """``__alloc_pages_may_oom``; ``outcome`` STALLED_OOM says that it made progress."""
         alloc_flags: i64 = ALLOC_WMARK_HIGH | ALLOC_CPUSET
         page = self._get_page_from_freelist(
-            (gfp_mask | _GFP_HARDWALL) & ~_GFP_DIRECT_RECLAIM,
-            order,
-            alloc_flags,
-            zonelist,
-            highest_zoneidx,
-            migratetype,
-            preferred_nid,
+            (gfp_mask | _GFP_HARDWALL) & ~_GFP_DIRECT_RECLAIM, order, alloc_flags, ac
         )
         if page != NO_PAGE:
             return self._got_pg(page, alloc_flags)
         self.outcome = DENIED_WATERMARK
         # The OOM killer helps neither a caller who has an alternative nor one below Normal.
-        if gfp_mask & (_GFP_RETRY_MAYFAIL | _GFP_THISNODE) or highest_zoneidx < ZONE_NORMAL:
+        if gfp_mask & (_GFP_RETRY_MAYFAIL | _GFP_THISNODE) or ac.highest_zoneidx < ZONE_NORMAL:
             return NO_PAGE
         if gfp_mask & _GFP_NOFAIL:
-            page = self._alloc_pages_cpuset_fallback(
-                gfp_mask,
-                order,
-                ALLOC_NO_WATERMARKS,
-                zonelist,
-                highest_zoneidx,
-                migratetype,
-                preferred_nid,
-            )
+            page = self._alloc_pages_cpuset_fallback(gfp_mask, order, ALLOC_NO_WATERMARKS, ac)
             if page != NO_PAGE:
                 return self._got_pg(page, ALLOC_NO_WATERMARKS)
         self.outcome = STALLED_OOM
         return NO_PAGE
 
     def _alloc_pages_cpuset_fallback(
-        self,
-        gfp_mask: i64,
-        order: i64,
-        alloc_flags: i64,
-        zonelist: Zonelist,
-        highest_zoneidx: i64,
-        migratetype: i64,
-        preferred_nid: i64,
+        self, gfp_mask: i64, order: i64, alloc_flags: i64, ac: AllocContext
     ) -> i64:
         """``__alloc_pages_cpuset_fallback``: within the cpuset, then without."""
-        page = self._get_page_from_freelist(
-            gfp_mask,
-            order,
-            alloc_flags | ALLOC_CPUSET,
-            zonelist,
-            highest_zoneidx,
-            migratetype,
-            preferred_nid,
-        )
+        page = self._get_page_from_freelist(gfp_mask, order, alloc_flags | ALLOC_CPUSET, ac)
         if page == NO_PAGE:
-            page = self._get_page_from_freelist(
-                gfp_mask, order, alloc_flags, zonelist, highest_zoneidx, migratetype, preferred_nid
-            )
+            page = self._get_page_from_freelist(gfp_mask, order, alloc_flags, ac)
         return page
 
     def _got_pg(self, page: i64, alloc_flags: i64) -> i64:

@@ -67,7 +67,6 @@ from allocator.mem_map import (
     PAGEBLOCK_NR_PAGES,
     PAGEBLOCK_ORDER,
     PG_ALLOCATED,
-    PG_PCP,
     PG_PFMEMALLOC,
     MemMap,
 )
@@ -85,9 +84,9 @@ from allocator.outcome import (
     STALLED_RECLAIM,
 )
 from allocator.page_allocator import NO_PAGE, PageAllocator
+from allocator.page_verify import verify_pages
 from allocator.revision import Revision
 from allocator.task import Task
-from allocator.verify import require
 from allocator.zone import (
     MAX_ORDER,
     ZONE_MOVABLE,
@@ -629,80 +628,12 @@ class Linux3PageAllocator(PageAllocator):
 
     def verify(self, held: list[tuple[int, int]]) -> None:
         """Every page in exactly one place; counts equal list lengths."""
-        mem = self.mem
-        place = bytearray(len(mem.base) << PAGEBLOCK_ORDER)
-        for zone in self.zones:
-            _verify_zone(mem, zone, len(self.cpu_node), place)
-        marked = [0] * len(self.zones)
-        for pfn, order in held:
-            _occupy(place, pfn, 1 << order, "an allocation")
-            state = mem.state[mem.slot(pfn)]
-            require(state & ~PG_PFMEMALLOC == PG_ALLOCATED, f"held page {pfn} has state {state}")
-            if state & PG_PFMEMALLOC:
-                marked[int(self.page_zone(pfn).index)] += 1 << order
-        for zone in self.zones:
-            start = int(zone.start_pfn)
-            end = start + int(zone.spanned_pages)
-            found = end - start - place.count(0, start, end)
-            require(
-                found == zone.managed_pages,
-                f"zone {zone.name}: {found} pages are somewhere, {zone.managed_pages} managed",
-            )
-            require(
-                marked[int(zone.index)] == zone.pfmemalloc_pages,
-                f"zone {zone.name}: {marked[int(zone.index)]} pages are marked pfmemalloc,"
-                f" {zone.pfmemalloc_pages} counted",
-            )
+        verify_pages(self, held, len(self.cpu_node))
 
     def drain_all_pages(self) -> None:
         """``drain_all_pages``: every cpu's lists, ascending."""
         for cpu in range(len(self.cpu_node)):
             drain_pages(self.mem, self.zones, self.rules, cpu)
-
-
-def _occupy(place: bytearray, pfn: int, pages: int, who: str) -> None:
-    """Mark pages as being somewhere; they must not have been anywhere."""
-    require(
-        place.count(0, pfn, pfn + pages) == pages,
-        f"pages {pfn} to {pfn + pages - 1} of {who} are in two places",
-    )
-    place[pfn : pfn + pages] = b"\1" * pages
-
-
-def _verify_zone(mem: MemMap, zone: Zone, cpus: int, place: bytearray) -> None:
-    free = 0
-    for order in range(MAX_ORDER):
-        blocks = 0
-        for migratetype in range(NR_FREE_TYPES):
-            for pfn in mem.list_pfns(zone.free_list(order, migratetype)):
-                require(pfn % (1 << order) == 0, f"free block {pfn} of order {order} is unaligned")
-                state = mem.state[mem.slot(pfn)]
-                require(state == order, f"free block {pfn} of order {order} has state {state}")
-                _occupy(place, pfn, 1 << order, f"a free block of order {order}")
-                blocks += 1
-        require(
-            blocks == zone.nr_free[order],
-            f"zone {zone.name}: {blocks} free blocks of order {order},"
-            f" nr_free is {zone.nr_free[order]}",
-        )
-        free += blocks << order
-    require(
-        free == zone.free_pages,
-        f"zone {zone.name}: {free} pages on the lists, NR_FREE_PAGES is {zone.free_pages}",
-    )
-    for cpu in range(cpus):
-        count = 0
-        for migratetype in range(MIGRATE_PCPTYPES):
-            for pfn in mem.list_pfns(zone.pcp_list(cpu, migratetype)):
-                state = mem.state[mem.slot(pfn)]
-                require(PG_PCP <= state < PG_ALLOCATED, f"per-cpu page {pfn} has state {state}")
-                _occupy(place, pfn, 1, f"cpu {cpu}'s list")
-                count += 1
-        require(
-            count == zone.pcp_count[cpu],
-            f"zone {zone.name} cpu {cpu}: {count} pages on the lists,"
-            f" count is {zone.pcp_count[cpu]}",
-        )
 
 
 def _wmark(zone: Zone, alloc_flags: i64) -> i64:

@@ -100,7 +100,9 @@ from allocator.outcome import (
     STALLED_OOM,
 )
 from allocator.page_allocator import NO_PAGE, PageAllocator
+from allocator.page_verify import verify_pages
 from allocator.task import Task
+from allocator.verify import require
 from allocator.zone import (
     MAX_ORDER,
     ZONE_DMA32,
@@ -633,6 +635,35 @@ class Linux6PageAllocator(PageAllocator):
                 str(int(mem.block_type[block])) for block in range(first, last + 1)
             ),
         }
+
+    def hidden_state(self) -> dict[str, object]:
+        """Time, and what was seen of each zone since boot."""
+        return {
+            "jiffies": int(self.jiffies),
+            "min_free_kbytes": self.min_free_kbytes,
+            "wakeup_kswapd_calls": int(self.wakeup_kswapd_calls),
+            "zones": [
+                [int(zone.lowest_free), int(zone.below_min_events), int(zone.pfmemalloc_pages)]
+                for zone in self.zones
+            ],
+        }
+
+    def verify(self, held: list[tuple[int, int]]) -> None:
+        """Every page in exactly one place; counts equal list lengths; HIGHATOMIC blocks counted."""
+        verify_pages(self, held, len(self.cpu_node))
+        for zone in self.zones:
+            first = int(zone.start_pfn) >> PAGEBLOCK_ORDER
+            last = (int(zone.start_pfn + zone.spanned_pages) - 1) >> PAGEBLOCK_ORDER
+            blocks = sum(
+                1
+                for block in range(first, last + 1)
+                if i64(self.mem.block_type[block]) == MIGRATE_HIGHATOMIC
+            )
+            require(
+                blocks * PAGEBLOCK_NR_PAGES == zone.nr_reserved_highatomic,
+                f"zone {zone.name}: {blocks} HIGHATOMIC pageblocks,"
+                f" {zone.nr_reserved_highatomic} pages counted",
+            )
 
 
 def _zone_report(zone: Zone) -> dict[str, object]:

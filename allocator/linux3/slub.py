@@ -156,7 +156,7 @@ class Slub3(SlubAllocator):
         self._unfreeze_own_node: bool = revision.slub_unfreeze_own_node
         self._partial_stats: bool = revision.slub_partial_stats
         self._refused: i64 = NULL
-        """The last flagged slab that was refused for this allocation."""
+        """The last slab that was refused for this allocation though it had free objects."""
         self._general = len(KMALLOC_SIZES) if config.kmalloc else 0
         if config.kmalloc:
             for size in KMALLOC_SIZES:
@@ -236,7 +236,6 @@ class Slub3(SlubAllocator):
         if self._page_alloc.gfp_pfmemalloc_allowed(gfp):
             return True
         table[PFMEMALLOC_MISMATCH] += 1
-        self._refused = page
         return False
 
     def _slab_alloc(self, s: KmemCache, c: i64, gfp: i64, node: i64) -> i64:
@@ -251,6 +250,8 @@ class Slub3(SlubAllocator):
                     table[ALLOC_NODE_MISMATCH] += 1
                     self._deactivate_slab(s, page, freelist)
                 elif not self._pfmemalloc_match(s, page, gfp):
+                    if freelist != NULL or table[page + S_FREELIST] != NULL:
+                        self._refused = page
                     self._deactivate_slab(s, page, freelist)
                 else:
                     if freelist == NULL:
@@ -328,6 +329,7 @@ class Slub3(SlubAllocator):
         while page != n:
             page2 = table[page + S_NEXT]
             if self._match_in_partial and not self._pfmemalloc_match(s, page, gfp):
+                self._refused = page
                 page = page2
                 continue
             # acquire_slab

@@ -122,12 +122,9 @@ class HandleTable:
         self._mask = mask
         self._grow_at = size // 2
 
-    def items(self) -> list[tuple[int, int]]:
+    def pairs(self) -> list[tuple[int, int]]:
         """Every (handle, value), by handle (for digests and checks)."""
-        pairs: list[tuple[int, int]] = []
         cells = self._cells
-        for i in range(0, len(cells), 2):
-            if cells[i] != 0:
-                pairs.append((int(cells[i]), int(cells[i + 1])))
-        pairs.sort()
-        return pairs
+        return sorted(
+            (int(cells[i]), int(cells[i + 1])) for i in range(0, len(cells), 2) if cells[i] != 0
+        )

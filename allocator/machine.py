@@ -245,7 +245,9 @@ class Machine:
         bits = FLAVOURS[self._flavour]
         self._memalloc_bits: i64 = bits.get("__GFP_MEMALLOC", 0)
         self._sleep_bits: i64 = bits.get("__GFP_WAIT", bits.get("__GFP_DIRECT_RECLAIM", 0))
-        self._cache_ids: vec[i64] = vec[i64]([NO_CACHE] * (max((c.id for c in caches), default=-1) + 1))
+        self._cache_ids: vec[i64] = vec[i64](
+            [NO_CACHE] * (max((c.id for c in caches), default=-1) + 1)
+        )
         for spec in caches:
             self._cache_ids[spec.id] = self._create(spec.name, spec.size, spec.align, spec.flags)
 
@@ -597,7 +599,7 @@ class Machine:
         held: list[list[int]] = [[] for _ in self.objects.cache_stats()]
         for number, objp in self.objects.inner_objects():
             held[number].append(objp)
-        for _, value in self.handles.items():
+        for _handle, value in self.handles.pairs():
             payload = value >> _VALUE_SHIFT
             if value & _KIND_MASK == _OBJECT:
                 held[value >> _CACHE_SHIFT & _CACHE_MASK].append(payload)
@@ -633,7 +635,7 @@ class Machine:
         }
         text = json.dumps(whole, sort_keys=True, separators=(",", ":"))
         digest = hashlib.sha256(text.encode())
-        for handle, value in self.handles.items():
+        for handle, value in self.handles.pairs():
             digest.update(b"%d=%s;" % (handle, self._meaning(value).encode()))
         return digest.hexdigest()
 

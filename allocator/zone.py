@@ -171,7 +171,7 @@ def node_orders(config: MachineConfig, *, accumulate_load: bool = False) -> list
                 best = min(
                     (n for n in range(nodes) if n not in order),
                     key=lambda n: (
-                        REMOTE_DISTANCE + (n < local) + (n in with_cpus),  # noqa: B023
+                        REMOTE_DISTANCE + (n < local) + (n in with_cpus),
                         node_load[n],
                         n,
                     ),

@@ -184,9 +184,7 @@ class KmemCache:
         self.nodelists: list[KmemList3] = []
         heads: list[int] = []
         for node in range(nodes):
-            l3 = KmemList3(
-                node * HEAD_WORDS, (1 + cpus_on_node[node]) * batchcount + geometry.num
-            )
+            l3 = KmemList3(node * HEAD_WORDS, (1 + cpus_on_node[node]) * batchcount + geometry.num)
             if self.shared:
                 l3.shared = ArrayCache(int(self.shared) * batchcount, batchcount)
             if alien:
@@ -238,7 +236,6 @@ class KmemCache:
             words -= 1
         self.table = table
         return slabp
-
 
     def flagged_add(self, slabp: i64) -> None:
         """Remember that a slab has flagged pages."""

@@ -49,7 +49,6 @@ from allocator.linux3.pcp import drain_pages, free_hot_cold_page, rmqueue_bulk
 from allocator.linux3.watermark import (
     ALLOC_CPUSET,
     ALLOC_HARDER,
-    ALLOC_HIGH,
     ALLOC_NO_WATERMARKS,
     ALLOC_PFMEMALLOC,
     ALLOC_WMARK_HIGH,
@@ -188,9 +187,7 @@ class Linux3PageAllocator(PageAllocator):
         vm_total_pages = free_zone_pages(local_list, ZONE_MOVABLE)
         for block in range(len(self.mem.base)):
             set_pageblock_migratetype(self.mem, self.rules, block, MIGRATE_MOVABLE)
-        self.rules.group_by_mobility_disabled = (
-            vm_total_pages < PAGEBLOCK_NR_PAGES * MIGRATE_TYPES
-        )
+        self.rules.group_by_mobility_disabled = vm_total_pages < PAGEBLOCK_NR_PAGES * MIGRATE_TYPES
 
     def _free_all_bootmem(self, config: MachineConfig) -> bytes:
         """Free all pages, nodes and pfns ascending, in the largest aligned blocks.
@@ -262,14 +259,12 @@ class Linux3PageAllocator(PageAllocator):
                 alloc_flags |= ALLOC_PFMEMALLOC
                 if not gfp_mask & _GFP_NOMEMALLOC and not current.in_interrupt():
                     alloc_flags |= ALLOC_NO_WATERMARKS
-        elif not gfp_mask & _GFP_NOMEMALLOC:
-            if self._gfp_memalloc and (
-                gfp_mask & _GFP_MEMALLOC
-                or (current.in_serving_softirq() and current.pf_memalloc())
-            ):
-                alloc_flags |= ALLOC_NO_WATERMARKS
-            elif not current.in_interrupt() and entitled:
-                alloc_flags |= ALLOC_NO_WATERMARKS
+        elif not gfp_mask & _GFP_NOMEMALLOC and (
+            (entitled and not current.in_interrupt())
+            or (self._gfp_memalloc and gfp_mask & _GFP_MEMALLOC)
+            or (self._gfp_memalloc and current.in_serving_softirq() and current.pf_memalloc())
+        ):
+            alloc_flags |= ALLOC_NO_WATERMARKS
         return alloc_flags
 
     def gfp_pfmemalloc_allowed(self, gfp_mask: i64) -> bool:
@@ -343,8 +338,7 @@ class Linux3PageAllocator(PageAllocator):
         zlc_active = False
         did_zlc_setup = False
         while True:
-            i: i64 = 0
-            for zone in zonelist.zones:
+            for i, zone in enumerate(zonelist.zones):
                 if zone.type <= high_zoneidx and not (zlc_active and zonelist.full[i] != 0):
                     ok = alloc_flags & ALLOC_NO_WATERMARKS != 0
                     if not ok:
@@ -363,7 +357,6 @@ class Linux3PageAllocator(PageAllocator):
                             return page
                     if zonelist.cached:
                         zonelist.full[i] = 1
-                i += 1
             if not zlc_active:
                 return NO_PAGE
             zlc_active = False

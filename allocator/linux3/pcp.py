@@ -73,7 +73,9 @@ def free_pcppages_bulk(mem: MemMap, zone: Zone, rules: BuddyRules, count: i64, c
     zone.free_pages += count
 
 
-def free_hot_cold_page(mem: MemMap, zone: Zone, rules: BuddyRules, page: i64, cpu: i64, cold: bool) -> None:
+def free_hot_cold_page(
+    mem: MemMap, zone: Zone, rules: BuddyRules, page: i64, cpu: i64, cold: bool
+) -> None:
     """``free_hot_cold_page``: a single page to the freeing cpu's list."""
     migratetype: i64 = i64(mem.block_type[mem.block(page)])
     mem.state[page] = PG_PCP + migratetype

@@ -781,9 +781,7 @@ class Slab3(ObjectAllocator):
         return [
             (int(c.table[slabp + S_PFN]), int(c.gfporder))
             for c in self.caches
-            for l3 in c.nodelists
-            for which in (SLABS_FULL, SLABS_PARTIAL, SLABS_FREE)
-            for slabp in _list(c, l3.head + which)
+            for slabp in _all_slabs(c)
         ]
 
     def inner_objects(self) -> list[tuple[int, int]]:
@@ -792,10 +790,8 @@ class Slab3(ObjectAllocator):
         for c in self.caches:
             slabp_cache = c.slabp_cache
             if slabp_cache is not None:
-                for l3 in c.nodelists:
-                    for which in (SLABS_FULL, SLABS_PARTIAL, SLABS_FREE):
-                        for slabp in _list(c, l3.head + which):
-                            found.append((int(slabp_cache.number), int(c.table[slabp + S_MGMT])))
+                number = int(slabp_cache.number)
+                found += [(number, int(c.table[slabp + S_MGMT])) for slabp in _all_slabs(c)]
         return found
 
     def verify(self, held: list[list[int]]) -> None:
@@ -815,9 +811,7 @@ class Slab3(ObjectAllocator):
                     "counters": _counters(c),
                     "colouroff": [
                         [int(c.table[slabp + S_PFN]), int(c.table[slabp + S_COLOUROFF])]
-                        for l3 in c.nodelists
-                        for which in (SLABS_FULL, SLABS_PARTIAL, SLABS_FREE)
-                        for slabp in _list(c, l3.head + which)
+                        for slabp in _all_slabs(c)
                     ],
                 }
                 for c in self.caches
@@ -871,7 +865,11 @@ class Slab3(ObjectAllocator):
 
 def _transfer_objects(to: ArrayCache, source: ArrayCache, most: i64) -> i64:
     """``transfer_objects``: move up to ``most`` newest entries; returns how many."""
-    nr = min(min(source.avail, most), to.limit - to.avail)
+    nr = source.avail
+    if nr > most:
+        nr = most
+    if nr > to.limit - to.avail:
+        nr = to.limit - to.avail
     at = to.avail
     start = source.avail - nr
     target = to.entry
@@ -931,6 +929,16 @@ def _list(c: KmemCache, head: i64) -> list[int]:
     return found
 
 
+def _all_slabs(c: KmemCache) -> list[int]:
+    """Every slab of a cache, by node and list."""
+    return [
+        slabp
+        for l3 in c.nodelists
+        for which in (SLABS_FULL, SLABS_PARTIAL, SLABS_FREE)
+        for slabp in _list(c, l3.head + which)
+    ]
+
+
 def _kernel_stats(c: KmemCache) -> dict[str, int]:
     """The statistics the kernel keeps with STATS, by its own names."""
     return {
@@ -974,7 +982,10 @@ def _cache_stats(c: KmemCache) -> CacheStats:
     if c.pfmemalloc_slabs > 0:
         flagged = {int(c.flagged[i]) for i in range(c.pfmemalloc_slabs)}
         in_arrays = sum(
-            1 for ac in _all_arrays(c) for i in range(ac.avail) if ac.entry[i] >> SLAB_SHIFT in flagged
+            1
+            for ac in _all_arrays(c)
+            for i in range(ac.avail)
+            if ac.entry[i] >> SLAB_SHIFT in flagged
         )
         handed = sum(int(c.table[slabp + S_INUSE]) for slabp in flagged) - in_arrays
         kept = len(flagged) * int(c.num) - handed
@@ -1027,9 +1038,7 @@ def _verify_cache(c: KmemCache, held: list[int]) -> None:
                     f"cache {c.name}: slab {slabp} has {inuse} in use, {len(chain)} free",
                 )
                 wanted = "full" if inuse == c.num else "free" if inuse == 0 else "partial"
-                require(
-                    name == wanted, f"cache {c.name}: slab {slabp} is on {name}, not {wanted}"
-                )
+                require(name == wanted, f"cache {c.name}: slab {slabp} is on {name}, not {wanted}")
                 for index in chain:
                     put(slabp << SLAB_SHIFT | index << INDEX_SHIFT, "free in its slab")
                 slabs += 1

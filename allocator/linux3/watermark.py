@@ -39,7 +39,9 @@ _MIN_FREE_KBYTES_MAX: Final = 65536
 _MAX_RESERVE_BLOCKS: Final = 2
 
 
-def zone_watermark_ok(zone: Zone, order: i64, mark: i64, classzone_idx: i64, alloc_flags: i64) -> bool:
+def zone_watermark_ok(
+    zone: Zone, order: i64, mark: i64, classzone_idx: i64, alloc_flags: i64
+) -> bool:
     """``zone_watermark_ok``: whether a request of this order leaves the zone above ``mark``."""
     free_pages = zone.free_pages - ((1 << order) - 1)
     least = mark

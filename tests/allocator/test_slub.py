@@ -98,7 +98,7 @@ class Driver:
     @property
     def held(self) -> list[int]:
         """The objps in callers' hands."""
-        return [value >> _VALUE_SHIFT for _, value in self.machine.handles.items()]
+        return [value >> _VALUE_SHIFT for _, value in self.machine.handles.pairs()]
 
     @property
     def stats(self) -> dict[str, int]:

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import as_file, files
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Final, Self
@@ -32,13 +31,17 @@ from daemon.live_view import reserve_drawn
 from daemon.watch import Feed, watch
 from tracegen.command_line import EXIT_SIGNAL
 from tracegen.errors import StoppedError
+from tracegen.info import TraceInfo
+from tracegen.samples import TRACE, import_arguments
+from tracegen.trace_file import TraceReader
 
 PFMEMD: Final = (sys.executable, "-P", "-m", "daemon")
 """This very pfmemd; -P, because a folder called daemon may lie where the user stands."""
-SAMPLE: Final = "nbd-swap-excerpt.ftrace.xz"
-VARIANTS: Final = ("slub-seed", "slub-unpatched")
+VARIANTS: Final = ("slab-seed", "slub-seed")
 START_SECONDS: Final = 30.0
 STOP_SECONDS: Final = 5.0
+BATCHES_PER_SECOND: Final = 10
+"""So many batches make the view move smoothly."""
 POLL_SECONDS: Final = 0.05
 
 
@@ -139,14 +142,36 @@ def run_to_the_end(children: Children, *arguments: str) -> Path:
     return log
 
 
-def demonstrate(
-    console: Console, sample: Path, folder: Path, seconds: float, variants: Sequence[str]
-) -> Source:
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How a trace is sent so that it takes about so many seconds."""
+
+    speed: float
+    batch_events: int
+
+
+def pace_of(trace: Path, seconds: float) -> Pace:
+    """Look at the trace's own time and number of events."""
+    info = TraceInfo()
+    with TraceReader(str(trace)) as reader:
+        for entry in reader:
+            info.add(entry)
+    span_seconds = max(source.span_ns for source in info.sources.values()) / 1e9
+    return Pace(
+        speed=span_seconds / seconds,
+        batch_events=max(1, round(info.events / seconds / BATCHES_PER_SECOND)),
+    )
+
+
+def demonstrate(console: Console, folder: Path, seconds: float, variants: Sequence[str]) -> Source:
     """Import, serve, send and watch; return what the daemon said at the end."""
     trace = folder / "nbd-swap.pfmt"
     with Children(folder) as children:
-        console.print(f"import  {sample.name}: what a Linux 6.1 kernel wrote while it swapped")
-        run_to_the_end(children, "import", "ftrace", str(sample), "-o", str(trace))
+        console.print(
+            f"import  {TRACE.name}: what a Linux 6.1 kernel wrote while it swapped", soft_wrap=True
+        )
+        run_to_the_end(children, "import", *import_arguments(), "-o", str(trace))
+        pace = pace_of(trace, seconds)
         chosen = [word for variant in variants for word in ("--variant", variant)]
         daemon, daemon_log = children.start(
             "serve",
@@ -154,11 +179,17 @@ def demonstrate(
             *("--log-level", "info", *chosen),
         )
         at = wait_until_ready(daemon, daemon_log)
-        console.print(f"serve   {' and '.join(variants)}; http://{at.http}/metrics while it runs")
-        sender, sender_log = children.start(
-            "send", str(trace), "--connect", at.receiving, "--duration", str(seconds)
+        console.print(
+            f"serve   {' and '.join(variants)}; http://{at.http}/metrics while it runs",
+            soft_wrap=True,
         )
-        console.print(f"send    over ZeroMQ to {at.receiving}, in about {seconds:.0f} s")
+        sender, sender_log = children.start(
+            *("send", str(trace), "--connect", at.receiving),
+            *("--speed", f"{pace.speed:.6f}x", "--batch-events", str(pace.batch_events)),
+        )
+        console.print(
+            f"send    over ZeroMQ to {at.receiving}, in about {seconds:.0f} s", soft_wrap=True
+        )
 
         def sending(wanted: float) -> bool:
             try:
@@ -178,11 +209,9 @@ def demonstrate(
 
 
 def deepest(variant: Variant) -> Zone:
-    """Return the zone whose reserve was drawn deepest."""
-    return max(
-        variant.zones,
-        key=lambda zone: reserve_drawn(zone.model_copy(update={"free": zone.lowest_free})),
-    )
+    """Return the zone whose reserve was drawn deepest, as it was at that moment."""
+    lowest = (zone.model_copy(update={"free": zone.lowest_free}) for zone in variant.zones)
+    return max(lowest, key=reserve_drawn)
 
 
 def summary(source: Source) -> Table:
@@ -199,14 +228,14 @@ def summary(source: Source) -> Table:
     row("allocations granted", *(f"{model.ok:,}" for model in models))
     row("denied", *(f"{model.denied:,}" for model in models))
     row("stalled (would wait in reclaim)", *(f"{model.stalled:,}" for model in models))
-    row(
-        "fewest free pages, of min",
-        *(f"{deepest(m).lowest_free:,} of {deepest(m).min:,}" for m in models),
-    )
+    worst = [deepest(model) for model in models]
+    row("fewest free pages, of min", *(f"{zone.free:,} of {zone.min:,}" for zone in worst))
+    row("reserve drawn at most", *(f"{reserve_drawn(zone):.0%}" for zone in worst))
     row(
         "pfmemalloc_active set / cleared",
         *(f"{m.pfmemalloc_activations:,} / {m.pfmemalloc_deactivations:,}" for m in models),
     )
+    row("reserve objects that others got", *(f"{sum(m.leaks.values()):,}" for m in models))
     row(
         "slabs of the reserve held at the end",
         *(f"{sum(cache.pfmemalloc_slabs for cache in m.caches):,}" for m in models),
@@ -214,13 +243,14 @@ def summary(source: Source) -> Table:
     return table
 
 
-def next_steps(console: Console, sample: Path) -> None:
+def next_steps(console: Console) -> None:
     """Say what to type to do the same by hand, and what else there is."""
     program = Path(sys.argv[0])
     pfmemd = os.path.relpath(program) if program.name == "pfmemd" else shlex.join(PFMEMD)
+    sample = shlex.join(os.path.relpath(a) if a.startswith("/") else a for a in import_arguments())
     for line in (
         "The same by hand:",
-        f"  {pfmemd} import ftrace {shlex.quote(os.path.relpath(sample))} -o nbd.pfmt",
+        f"  {pfmemd} import {sample} -o nbd.pfmt",
         f"  {pfmemd} trace info nbd.pfmt",
         f"  {pfmemd} run nbd.pfmt --variant slab-seed --variant slab-v3.6",
         f"  {pfmemd} serve &",
@@ -229,7 +259,7 @@ def next_steps(console: Console, sample: Path) -> None:
         "Dashboards: docker compose up, then http://127.0.0.1:3000",
         "README.md says what the numbers mean; every command has --help.",
     ):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line, markup=False, soft_wrap=True)
 
 
 @click.command("demo")
@@ -257,19 +287,16 @@ def demo_command(seconds: float, variants: tuple[str, ...]) -> None:
     deepest. It is imported, sent over ZeroMQ to a daemon on free loopback ports,
     and shown as it goes; then the demo says what happened and leaves nothing behind.
     """
-    console = Console()
+    console = Console(highlight=False)
     mode = "compiled" if COMPILED else "plain Python"
     console.print(f"[bold]pfmemd demo[/bold]  (the model runs {mode}; Ctrl-C stops everything)")
     try:
-        with (
-            as_file(files("tracegen") / "samples" / SAMPLE) as sample,
-            tempfile.TemporaryDirectory(prefix="pfmemd-demo-") as folder,
-        ):
-            source = demonstrate(console, sample, Path(folder), seconds, variants)
-            console.print(f"\n{source.events:,} events were replayed. What each model did:")
-            console.print(summary(source))
-            console.print()
-            next_steps(console, sample)
+        with tempfile.TemporaryDirectory(prefix="pfmemd-demo-") as folder:
+            source = demonstrate(console, Path(folder), seconds, variants)
+        console.print(f"\n{source.events:,} events were replayed. What each model did:")
+        console.print(summary(source))
+        console.print()
+        next_steps(console)
     except KeyboardInterrupt:
         console.print("nothing is left running")
         raise

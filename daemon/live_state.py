@@ -68,6 +68,8 @@ class Variant(Results):
     by_caller: dict[str, Results]
     denied_by_reason: dict[str, int]
     stalled_by_reason: dict[str, int]
+    leaks: dict[str, int]
+    """Objects of the reserve that callers without a right to it got, by how."""
     zones: list[Zone]
     caches: list[Cache]
     """The busiest first."""

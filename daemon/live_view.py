@@ -119,10 +119,11 @@ def _callers(variant: Variant) -> Table:
 
 def _reasons(variant: Variant) -> Text:
     reasons = [
+        *(f"leaked {cause} {count:,}" for cause, count in variant.leaks.items() if count),
         *(f"denied {reason} {count:,}" for reason, count in variant.denied_by_reason.items()),
         *(f"stalled {reason} {count:,}" for reason, count in variant.stalled_by_reason.items()),
     ]
-    return Text(", ".join(reasons) or "nothing denied, nothing stalled", "dim", no_wrap=True)
+    return Text(", ".join(reasons) or "nothing denied, stalled or leaked", "dim", no_wrap=True)
 
 
 def _caches(variant: Variant) -> Table:

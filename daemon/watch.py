@@ -47,20 +47,14 @@ class Feed:
 
     def rates(self) -> Rates:
         """Return events a second of every source, over the last few readings."""
-        if not self._readings:
-            return Rates({})
-        then, before = self._readings[0]
-        now, state = self._readings[-1]
-        seconds = now - then
-        if seconds <= 0:
-            return Rates({})
-        return Rates(
-            {
-                name: max(0, source.events - before.sources[name].events) / seconds
-                for name, source in state.sources.items()
-                if name in before.sources
-            }
-        )
+        rates = {}
+        for then, before in reversed(self._readings):
+            for name, source in before.sources.items():
+                now, state = self._readings[-1]
+                if now > then and name in state.sources:
+                    came = max(0, state.sources[name].events - source.events)
+                    rates[name] = came / (now - then)
+        return Rates(rates)
 
 
 def watch(feed: Feed, console: Console, pause: Pause) -> State:

@@ -29,6 +29,7 @@ def variant() -> Variant:
         by_caller={caller: Results(ok=8, denied=2, stalled=3) for caller in callers},
         denied_by_reason={"watermark": 11, "preserved": 1},
         stalled_by_reason={},
+        leaks={"fast_path": 0},
         zones=[zone(2000, "DMA"), zone(47)],
         caches=[
             Cache(

@@ -70,6 +70,7 @@ def state(events: int, source: str = "nbd-swap") -> bytes:
         "by_caller": {},
         "denied_by_reason": {},
         "stalled_by_reason": {},
+        "leaks": {},
         "zones": [],
         "caches": [],
     }

@@ -1,0 +1,66 @@
+"""``pfmemd demo`` shows the whole path, and leaves nothing running however it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PFMEMD = (sys.executable, "-P", "-m", "daemon")
+
+
+def start(folder: Path, seconds: str) -> subprocess.Popen[str]:
+    """Start the demo with a temporary folder of its own, by which its children are known."""
+    return subprocess.Popen(
+        [*PFMEMD, "demo", "--seconds", seconds],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+    )
+
+
+def left_running(folder: Path) -> list[str]:
+    """Return the command lines of the processes that have this temporary folder."""
+    mark = f"TMPDIR={folder}\0".encode()
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue  # it ended meanwhile, or is somebody else's
+    return found
+
+
+def test_the_demo_replays_the_trace_and_says_what_happened(tmp_path: Path) -> None:
+    """It ends with 0 after a summary of every event, in which the reserve was drawn."""
+    demo = start(tmp_path, "1")
+    output, _ = demo.communicate()
+
+    assert 0 == demo.returncode, output
+    assert "events were replayed" in output
+    assert "denied" in output
+    assert "The same by hand:" in output
+    assert [] == left_running(tmp_path)
+    assert [] == list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_is_stopped_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
+    """Ctrl-C, a kill and a closed terminal end the daemon and the sender too."""
+    demo = start(tmp_path, "600")
+    assert demo.stdout is not None
+    while not (line := demo.stdout.readline()).startswith("send"):
+        assert line, "the demo ended before it sent anything"
+    demo.send_signal(number)
+    demo.communicate()
+
+    assert 128 + number == demo.returncode
+    assert [] == left_running(tmp_path)
+    assert [] == list(tmp_path.iterdir())

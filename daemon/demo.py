@@ -217,7 +217,7 @@ def deepest(variant: Variant) -> Zone:
 def summary(source: Source) -> Table:
     """Put the models side by side: what each granted, refused, and drew."""
     table = Table(box=None, padding=(0, 3, 0, 0), title_justify="left")
-    table.add_column("")
+    table.add_column("", no_wrap=True)
     for name in source.variants:
         table.add_column(name, justify="right")
 

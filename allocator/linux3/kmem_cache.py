@@ -18,6 +18,7 @@ from typing import Final
 from librt.vecs import append, vec
 from mypy_extensions import i64
 
+from allocator import leak
 from allocator.config import PAGE_SIZE
 from allocator.object_allocator import (
     SLAB_CACHE_DMA,
@@ -64,6 +65,22 @@ SIZEOF_SLAB: Final = 48
 SIZEOF_BUFCTL: Final = 4
 KMALLOC_MAX_ORDER: Final = 10
 _ALIEN_LIMIT: Final = 12
+
+# Ways in which SLAB lets reserve objects out; indices into ``leaks``.
+LEAK_NODE_PATH: Final = 0
+LEAK_FORCED_REFILL: Final = 1
+LEAK_WRONG_CACHE: Final = 2
+LEAK_DESCRIPTOR_CACHE: Final = 3
+LEAK_PARTIAL_UNFLAG: Final = 4
+LEAK_NO_MEMALLOC_SOCKS: Final = 5
+LEAK_NAMES: Final = (
+    leak.NODE_PATH,
+    leak.FORCED_REFILL,
+    leak.WRONG_CACHE,
+    leak.DESCRIPTOR_CACHE,
+    leak.PARTIAL_UNFLAG,
+    leak.NO_MEMALLOC_SOCKS,
+)
 
 
 class ArrayCache:
@@ -129,6 +146,7 @@ class KmemCache:
         "gfpflags",
         "gfporder",
         "grown",
+        "leaks",
         "limit",
         "name",
         "node_allocs",
@@ -220,6 +238,7 @@ class KmemCache:
         self.forced_refills: i64 = 0
         self.swaps: i64 = 0
         self.unflagged: i64 = 0
+        self.leaks: vec[i64] = vec[i64]([0] * len(LEAK_NAMES))
 
     def new_slab_place(self) -> i64:
         """A place in the table for one more slab. The table may be replaced."""

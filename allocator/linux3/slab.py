@@ -35,6 +35,13 @@ from allocator.linux3.gfp import (
 )
 from allocator.linux3.kmem_cache import (
     BUFCTL_END,
+    LEAK_DESCRIPTOR_CACHE,
+    LEAK_FORCED_REFILL,
+    LEAK_NAMES,
+    LEAK_NO_MEMALLOC_SOCKS,
+    LEAK_NODE_PATH,
+    LEAK_PARTIAL_UNFLAG,
+    LEAK_WRONG_CACHE,
     S_COLOUROFF,
     S_FLAGS,
     S_FREE,
@@ -115,10 +122,13 @@ class Slab3(ObjectAllocator):
     """``mm/slab.c`` of one machine at one revision."""
 
     __slots__ = (
+        "_cleared_by",
         "_cpus_on_node",
         "_first_searched",
+        "_flagged_slabs",
         "_general",
         "_gfp_thisnode",
+        "_growing",
         "_local_mask",
         "_nodes",
         "_numa",
@@ -129,6 +139,7 @@ class Slab3(ObjectAllocator):
         "_slab_reap_node",
         "_tags",
         "caches",
+        "wrong_deactivations",
     )
 
     def __init__(
@@ -160,6 +171,13 @@ class Slab3(ObjectAllocator):
         )
         managed = sum(int(zone.managed_pages) for zone in pages.zones)
         self._slab_max_order: int = _SLAB_MAX_ORDER_HI if managed > _LARGE_MACHINE_PAGES else 0
+        self._growing: bool = False
+        """Whether an off-slab descriptor is being allocated for a new slab."""
+        self._flagged_slabs: i64 = 0
+        """Slabs of all caches with any flagged page."""
+        self._cleared_by: i64 = LEAK_WRONG_CACHE
+        """How the global last became false while flagged slabs remained."""
+        self.wrong_deactivations: i64 = 0
         self._refused: bool = False
         """Whether an array kept a reserve object from this allocation."""
         self.caches: list[KmemCache] = []
@@ -231,6 +249,16 @@ class Slab3(ObjectAllocator):
             return
         self.pfmemalloc_active = False
         self.deactivations += 1
+        if self._flagged_slabs == 0:
+            return
+        # Flagged slabs remain: from now on their objects enter arrays untagged.
+        self.wrong_deactivations += 1
+        if self._growing:
+            self._cleared_by = LEAK_DESCRIPTOR_CACHE
+        elif cachep.pfmemalloc_slabs > 0 and cachep.gfporder > 0:
+            self._cleared_by = LEAK_PARTIAL_UNFLAG
+        else:
+            self._cleared_by = LEAK_WRONG_CACHE
 
     def _ac_get_obj(self, cachep: KmemCache, ac: ArrayCache, flags: i64, force_refill: bool) -> i64:
         """``ac_get_obj`` (A4): the top of the array, or another, or NO_OBJECT."""
@@ -257,6 +285,7 @@ class Slab3(ObjectAllocator):
         l3 = cachep.nodelists[self.current.node]
         free_head = l3.head + SLABS_FREE
         if cachep.table[free_head] != free_head and force_refill:
+            cachep.leaks[LEAK_FORCED_REFILL] += 1
             self._clear_slab_pfmemalloc(cachep, objp >> SLAB_SHIFT)
             self._check_ac_pfmemalloc(cachep)
             return objp ^ TAG
@@ -274,6 +303,7 @@ class Slab3(ObjectAllocator):
         cachep.nodelists[flags >> S_NODE_SHIFT & S_NODE_MASK].pfmemalloc_slabs -= 1
         cachep.unflagged += 1
         if cachep.gfporder == 0:
+            self._flagged_slabs -= 1
             cachep.flagged_remove(slabp)
 
     def _ac_put_obj(self, cachep: KmemCache, ac: ArrayCache, objp: i64) -> None:
@@ -300,7 +330,20 @@ class Slab3(ObjectAllocator):
                 objp = self._cache_alloc_node(cachep, gfp, self.current.node)
         if objp == NO_OBJECT:
             self.outcome = DENIED_PRESERVED if self._refused else DENIED_GROWTH
+        elif cachep.pfmemalloc_slabs > 0 and self._page_flagged(cachep, objp):
+            self._count_leak(cachep, gfp)
         return objp
+
+    def _count_leak(self, cachep: KmemCache, gfp: i64) -> None:
+        """Name the way in which a reserve object came out, if the caller may not have it."""
+        if self._page_alloc.gfp_pfmemalloc_allowed(gfp):
+            return
+        if self.outcome == OBJ_NODE or self.outcome == OBJ_FALLBACK:
+            cachep.leaks[LEAK_NODE_PATH] += 1
+        elif not self._tags:
+            cachep.leaks[LEAK_NO_MEMALLOC_SOCKS] += 1
+        elif self.outcome != OBJ_FORCED_REFILL:
+            cachep.leaks[self._cleared_by] += 1
 
     def _kmem_cache_alloc_node(self, cachep: KmemCache, flags: i64, nodeid: i64) -> i64:
         """``kmem_cache_alloc_node``: ``__cache_alloc_node``, or any node without CONFIG_NUMA."""
@@ -481,9 +524,11 @@ class Slab3(ObjectAllocator):
         slabp_cache = cachep.slabp_cache
         if slabp_cache is not None:
             outcome = self.outcome
+            self._growing = True
             mgmt = self._kmem_cache_alloc_node(
                 slabp_cache, local_flags & ~GFP_CONSTRAINT_MASK, nodeid
             )
+            self._growing = False
             self.outcome = outcome
             if mgmt == NO_OBJECT:
                 self._kmem_freepages(cachep, pfn)
@@ -504,6 +549,7 @@ class Slab3(ObjectAllocator):
         table[slabp + S_COLOUROFF] = offset
         if flagged:
             l3.pfmemalloc_slabs += 1
+            self._flagged_slabs += 1
             cachep.flagged_add(slabp)
         # cache_init_objs
         bufctl = slabp + SLAB_WORDS
@@ -524,10 +570,11 @@ class Slab3(ObjectAllocator):
         table = cachep.table
         flags = table[slabp + S_FLAGS]
         if flags & SLAB_FLAGGED:
-            if not flags & SLAB_S_MEM_CLEARED:
+            whole = not flags & SLAB_S_MEM_CLEARED
+            if whole:
                 cachep.nodelists[flags >> S_NODE_SHIFT & S_NODE_MASK].pfmemalloc_slabs -= 1
-                cachep.flagged_remove(slabp)
-            elif cachep.gfporder > 0:
+            if whole or cachep.gfporder > 0:
+                self._flagged_slabs -= 1
                 cachep.flagged_remove(slabp)
         mgmt = table[slabp + S_MGMT]
         pfn = table[slabp + S_PFN]
@@ -803,12 +850,18 @@ class Slab3(ObjectAllocator):
         """Colours, places of objects in slabs, reap turns, and the patch's counters."""
         return {
             "reap_node": [int(node) for node in self._slab_reap_node],
-            "flips": [int(self.activations), int(self.deactivations)],
+            "flips": [
+                int(self.activations),
+                int(self.deactivations),
+                int(self.wrong_deactivations),
+                int(self._cleared_by),
+            ],
             "caches": [
                 {
                     "name": c.name,
                     "colour_next": [int(l3.colour_next) for l3 in c.nodelists],
                     "counters": _counters(c),
+                    "leaks": [int(count) for count in c.leaks],
                     "colouroff": [
                         [int(c.table[slabp + S_PFN]), int(c.table[slabp + S_COLOUROFF])]
                         for slabp in _all_slabs(c)
@@ -1005,6 +1058,7 @@ def _cache_stats(c: KmemCache) -> CacheStats:
         stalled=0,
         frees=0,
         counters=_counters(c),
+        leaks={name: int(c.leaks[way]) for way, name in enumerate(LEAK_NAMES)},
     )
 
 

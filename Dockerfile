@@ -11,7 +11,12 @@ COPY dashboards/ dashboards/
 RUN python -m venv /opt/pfmemd \
     && HATCH_BUILD_HOOKS_ENABLE=1 /opt/pfmemd/bin/pip install --no-cache-dir . \
     # -P: the installed model, not the sources here, must be the compiled one.
-    && /opt/pfmemd/bin/python -P -c "import allocator; assert allocator.COMPILED"
+    && /opt/pfmemd/bin/python -P -c "import allocator; assert allocator.COMPILED" \
+    && mkdir /opt/pfmemd/share \
+    # What docker-compose.yml replays; the arguments are those of tracegen/samples.
+    && /opt/pfmemd/bin/pfmemd import ftrace tracegen/samples/nbd-swap-excerpt.ftrace.xz \
+        --proc tracegen/samples/nbd-swap-proc --free-pages DMA=278,DMA32=566 \
+        --clock mono --source nbd-swap -o /opt/pfmemd/share/nbd-swap.pfmt
 
 FROM python:3.13.9-slim-trixie
 COPY --from=builder /opt/pfmemd /opt/pfmemd

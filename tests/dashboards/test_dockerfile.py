@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+
+from tracegen import samples
 
 CHECKOUT = Path(__file__).parents[2]
 DOCKERFILE = (CHECKOUT / "Dockerfile").read_text("utf-8")
@@ -35,6 +38,17 @@ def test_model_is_compiled_and_that_is_checked() -> None:
     assert "HATCH_BUILD_HOOKS_ENABLE=1" in builder
     assert "assert allocator.COMPILED" in builder
     assert "pip" not in final
+
+
+def test_sample_is_imported_as_everywhere() -> None:
+    """The trace that the image carries is imported as the demo and the tests import it."""
+    joined = re.sub(r"\\\n\s*", "", DOCKERFILE)
+    (line,) = re.findall(r"pfmemd import (.+) -o /opt/pfmemd/share/nbd-swap.pfmt", joined)
+
+    assert shlex.split(line) == [
+        word.replace(f"{samples.FOLDER}/", "tracegen/samples/")
+        for word in samples.import_arguments()
+    ]
 
 
 def test_image_runs_as_a_numbered_user() -> None:

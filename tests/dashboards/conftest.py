@@ -66,7 +66,7 @@ def _checker(name: str, where: str) -> Checker:
         command: list[str | Path] = [path, *arguments]
         result = subprocess.run(command, check=False, capture_output=True, text=True)
         output = result.stdout + result.stderr
-        assert result.returncode == 0, output
+        assert 0 == result.returncode, output
         return output
 
     return check

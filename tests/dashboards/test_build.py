@@ -27,7 +27,7 @@ def panels(dashboard: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 def test_committed_json_is_current() -> None:
     """What Grafana is given is what the code makes now."""
-    assert build.stale() == []
+    assert [] == build.stale()
 
 
 def test_check_names_what_is_not_current(tmp_path: Path) -> None:
@@ -39,14 +39,14 @@ def test_check_names_what_is_not_current(tmp_path: Path) -> None:
 
     result = CliRunner().invoke(build.main, ["--check", "--output", str(tmp_path)])
 
-    assert result.exit_code == 1
-    assert result.output.splitlines() == [
+    assert 1 == result.exit_code
+    assert [
         f"{tmp_path}/reserve.json is not what the code makes now",
         f"{tmp_path}/runbooks.json is missing",
         f"{tmp_path}/old.json is made by no dashboard",
         "python -m dashboards.build writes them anew",
-    ]
-    assert (tmp_path / "reserve.json").read_text() == "{}"
+    ] == result.output.splitlines()
+    assert "{}" == (tmp_path / "reserve.json").read_text()
 
 
 def test_build_writes_all_and_removes_the_rest(tmp_path: Path) -> None:
@@ -55,9 +55,9 @@ def test_build_writes_all_and_removes_the_rest(tmp_path: Path) -> None:
 
     result = CliRunner().invoke(build.main, ["--output", str(tmp_path)])
 
-    assert result.exit_code == 0
+    assert 0 == result.exit_code
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(build.DASHBOARDS)
-    assert CliRunner().invoke(build.main, ["--check", "--output", str(tmp_path)]).exit_code == 0
+    assert 0 == CliRunner().invoke(build.main, ["--check", "--output", str(tmp_path)]).exit_code
 
 
 def test_panels_are_modern(dashboard: dict[str, Any]) -> None:
@@ -83,7 +83,7 @@ def test_targets_can_be_told_apart(dashboard: dict[str, Any]) -> None:
         refs = [target["refId"] for target in targets]
         assert len(set(refs)) == len(refs), panel["title"]
         for target in targets:
-            assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+            assert {"type": "prometheus", "uid": "${datasource}"} == target["datasource"]
             assert target["expr"], panel["title"]
 
 
@@ -135,7 +135,7 @@ def test_runbook_links_lead_to_a_page(dashboard: dict[str, Any]) -> None:
     for panel in panels(dashboard):
         for link in panel.get("links", []):
             uid, number = re.fullmatch(r"/d/([\w-]+)\?viewPanel=(\d+)", link["url"]).groups()  # type: ignore[union-attr]  # a link of another form fails the test too
-            assert (uid, int(number) in pages) == (RUNBOOKS_UID, True), panel["title"]
+            assert (RUNBOOKS_UID, True) == (uid, int(number) in pages), panel["title"]
 
 
 def test_uids_and_titles_differ() -> None:

@@ -32,14 +32,14 @@ def test_older_docker_compose_takes_it(docker_compose: Callable[..., str]) -> No
 
 def test_everything_comes_up_together() -> None:
     """One command brings the daemon, a replay into it, and all that shows it."""
-    assert set(SERVICES) == {"pfmemd", "replay", "prometheus", "alertmanager", "grafana"}
+    assert {"pfmemd", "replay", "prometheus", "alertmanager", "grafana"} == set(SERVICES)
 
 
 @OF_SERVICE
 def test_what_is_waited_for_has_a_health_check(service: dict[str, Any]) -> None:
     """A service waits only for services that exist and can say that they are healthy."""
     for name, condition in service.get("depends_on", {}).items():
-        assert condition == {"condition": "service_healthy"}
+        assert {"condition": "service_healthy"} == condition
         assert "healthcheck" in SERVICES[name]
 
 
@@ -52,7 +52,7 @@ def test_networks_and_volumes_exist(service: dict[str, Any]) -> None:
         assert target.startswith("/")
         if source.startswith("."):
             assert (CHECKOUT / source).is_dir(), source
-            assert mode == ["ro"], volume
+            assert ["ro"] == mode, volume
         else:
             assert source in COMPOSE["volumes"]
 
@@ -86,7 +86,7 @@ def test_ports_are_on_loopback(service: dict[str, Any]) -> None:
 @OF_SERVICE
 def test_only_what_is_published_has_a_way_out(service: dict[str, Any]) -> None:
     """A service without ports is on the inner network alone, which leads nowhere."""
-    assert COMPOSE["networks"]["inside"] == {"internal": True}
+    assert {"internal": True} == COMPOSE["networks"]["inside"]
     assert ("published" in service["networks"]) == ("ports" in service)
 
 
@@ -96,21 +96,21 @@ def test_container_has_no_more_than_it_needs(service: dict[str, Any]) -> None:
     uid, _, _ = service["user"].partition(":")
 
     assert service["read_only"] is True
-    assert service["tmpfs"] == ["/tmp"]  # noqa: S108 - the container's, not this machine's
-    assert service["cap_drop"] == ["ALL"]
+    assert ["/tmp"] == service["tmpfs"]  # noqa: S108 - the container's, not this machine's
+    assert ["ALL"] == service["cap_drop"]
     assert "cap_add" not in service
     assert "privileged" not in service
-    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert ["no-new-privileges:true"] == service["security_opt"]
     assert int(uid) > 0
     assert service["mem_limit"]
     assert service["pids_limit"]
     assert service["ulimits"]["nofile"]
-    assert set(service["logging"]["options"]) == {"max-size", "max-file"}
+    assert {"max-size", "max-file"} == set(service["logging"]["options"])
 
 
 def test_versions_agree() -> None:
     """The daemon and the replay run the one image that this file builds."""
-    assert SERVICES["pfmemd"]["build"] == "."
+    assert "." == SERVICES["pfmemd"]["build"]
     assert SERVICES["pfmemd"]["image"] == SERVICES["replay"]["image"]
 
 
@@ -124,12 +124,12 @@ def test_addresses_agree() -> None:
     sources = CHECKOUT / "dashboards/grafana/provisioning/datasources/prometheus.yml"
     (source,) = yaml.safe_load(sources.read_text("utf-8"))["datasources"]
 
-    assert job["static_configs"] == [{"targets": ["pfmemd:9571"]}]
+    assert [{"targets": ["pfmemd:9571"]}] == job["static_configs"]
     assert "--http 0.0.0.0:9571" in SERVICES["pfmemd"]["command"]
     assert "--bind tcp://0.0.0.0:5571" in SERVICES["pfmemd"]["command"]
     assert "--connect tcp://pfmemd:5571" in SERVICES["replay"]["command"]
-    assert alertmanager["static_configs"] == [{"targets": ["alertmanager:9093"]}]
-    assert source["url"] == "http://prometheus:9090"
+    assert [{"targets": ["alertmanager:9093"]}] == alertmanager["static_configs"]
+    assert "http://prometheus:9090" == source["url"]
 
 
 def test_grafana_finds_what_is_mounted() -> None:
@@ -140,5 +140,5 @@ def test_grafana_finds_what_is_mounted() -> None:
     (dashboards,) = yaml.safe_load(provider.read_text("utf-8"))["providers"]
     home = Path(grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
 
-    assert mounts[dashboards["options"]["path"]] == "./dashboards/grafana/dashboards"
+    assert "./dashboards/grafana/dashboards" == mounts[dashboards["options"]["path"]]
     assert (CHECKOUT / mounts[str(home.parent)] / home.name).is_file()

@@ -42,4 +42,4 @@ def test_dashboards_start_with_the_provisioned_data_source(rooms: Path) -> None:
     reserve = json.loads((rooms / "grafana/dashboards/reserve.json").read_text(encoding="utf-8"))
     variable = reserve["templating"]["list"][0]
 
-    assert (variable["name"], variable["current"]["value"]) == ("datasource", source["uid"])
+    assert ("datasource", source["uid"]) == (variable["name"], variable["current"]["value"])

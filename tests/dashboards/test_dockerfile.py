@@ -26,7 +26,7 @@ def test_base_images_are_one_pinned_python() -> None:
         supported = tomllib.load(file)["project"]["classifiers"]
 
     assert len(versions) == DOCKERFILE.count("\nFROM ") == 2
-    assert len(set(versions)) == 1
+    assert 1 == len(set(versions))
     minor = versions[0].rpartition(".")[0]
     assert f"Programming Language :: Python :: {minor}" in supported
 
@@ -45,10 +45,10 @@ def test_sample_is_imported_as_everywhere() -> None:
     joined = re.sub(r"\\\n\s*", "", DOCKERFILE)
     (line,) = re.findall(r"pfmemd import (.+) -o /opt/pfmemd/share/nbd-swap.pfmt", joined)
 
-    assert shlex.split(line) == [
+    assert [
         word.replace(f"{samples.FOLDER}/", "tracegen/samples/")
         for word in samples.import_arguments()
-    ]
+    ] == shlex.split(line)
 
 
 def test_image_runs_as_a_numbered_user() -> None:

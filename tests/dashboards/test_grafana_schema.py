@@ -84,7 +84,7 @@ def test_dashboard_has_grafanas_types(
 
     result = subprocess.run(compiler, check=False, capture_output=True, text=True)
 
-    assert result.stdout + result.stderr == ""
+    assert "" == result.stdout + result.stderr
 
 
 def test_wrong_value_is_found(

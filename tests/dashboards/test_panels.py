@@ -56,9 +56,9 @@ def test_targets_have_letters_and_full_resolution() -> None:
     panel = lines()
     targets: Any = panel.json["targets"]
 
-    assert [target["refId"] for target in targets] == ["A", "B"]
-    assert [target["intervalFactor"] for target in targets] == [1, 1]
-    assert [target["legendFormat"] for target in targets] == ["{{job}}", "__auto"]
+    assert ["A", "B"] == [target["refId"] for target in targets]
+    assert [1, 1] == [target["intervalFactor"] for target in targets]
+    assert ["{{job}}", "__auto"] == [target["legendFormat"] for target in targets]
     assert "maxDataPoints" not in panel.json
 
 
@@ -68,8 +68,8 @@ def test_data_source_is_the_dashboards_variable() -> None:
     targets: Any = panel.json["targets"]
     expected = {"type": "prometheus", "uid": "${datasource}"}
 
-    assert panel.json["datasource"] == expected
-    assert [target["datasource"] for target in targets] == [expected, expected]
+    assert expected == panel.json["datasource"]
+    assert [expected, expected] == [target["datasource"] for target in targets]
 
 
 def test_first_threshold_step_is_null() -> None:
@@ -78,10 +78,10 @@ def test_first_threshold_step_is_null() -> None:
         "Left", "What is left.", RATIO, Query("x"), steps=[Step(None, "red"), Step(0.5, "green")]
     )
 
-    assert field_defaults(panel)["thresholds"] == {
+    assert {
         "mode": "absolute",
         "steps": [{"color": "red", "value": None}, {"color": "green", "value": 0.5}],
-    }
+    } == field_defaults(panel)["thresholds"]
 
 
 def test_stat_shows_the_newest_value() -> None:
@@ -89,13 +89,13 @@ def test_stat_shows_the_newest_value() -> None:
     panel = stat("Left", "What is left.", RATIO, Query("x"))
     options: Any = panel.json["options"]
 
-    assert options["reduceOptions"]["calcs"] == ["lastNotNull"]
-    assert field_defaults(panel)["noValue"] == "no data"
+    assert ["lastNotNull"] == options["reduceOptions"]["calcs"]
+    assert "no data" == field_defaults(panel)["noValue"]
 
 
 def test_ceiling_may_be_a_fraction() -> None:
     """A graph's upper end takes any number, though grafanalib's takes whole ones."""
-    assert field_defaults(timeseries("Lines", "What.", RATIO, QUERIES, ceiling=0.5))["max"] == 0.5
+    assert 0.5 == field_defaults(timeseries("Lines", "What.", RATIO, QUERIES, ceiling=0.5))["max"]
 
 
 def test_style_without_colour_keeps_the_palette() -> None:
@@ -123,7 +123,7 @@ def test_states_are_mapped_to_words() -> None:
         "Flag", "Whether set.", COUNT, [Query("x")], mapping={0: ("off", "green"), 1: ("on", "red")}
     )
 
-    assert field_defaults(panel)["mappings"] == [
+    assert [
         {
             "type": "value",
             "options": {
@@ -131,7 +131,7 @@ def test_states_are_mapped_to_words() -> None:
                 "1": {"text": "on", "color": "red", "index": 1},
             },
         }
-    ]
+    ] == field_defaults(panel)["mappings"]
     assert field_defaults(panel)["unit"] == COUNT
 
 
@@ -141,13 +141,13 @@ def test_table_asks_for_one_moment() -> None:
     targets: Any = panel.json["targets"]
     transformations: Any = panel.json["transformations"]
 
-    assert (targets[0]["format"], targets[0]["instant"], targets[0]["range"]) == (
+    assert (
         "table",
         True,
         False,
-    )
-    assert transformations[0]["options"]["renameByName"] == {"Value": "times"}
-    assert transformations[0]["options"]["excludeByName"] == {"Time": True}
+    ) == (targets[0]["format"], targets[0]["instant"], targets[0]["range"])
+    assert {"Value": "times"} == transformations[0]["options"]["renameByName"]
+    assert {"Time": True} == transformations[0]["options"]["excludeByName"]
 
 
 def test_too_many_queries_are_refused() -> None:
@@ -161,14 +161,14 @@ def test_panels_wrap_at_24_columns() -> None:
     row = Row("One", (lines("a", width=12), lines("b", width=8, height=9), lines("c", width=8)))
     panels = written(row, Row("Two", (text("d", "Words.", "words"),)))["panels"]
 
-    assert {panel["title"]: panel["gridPos"] for panel in panels} == {
+    assert {
         "One": {"h": 1, "w": 24, "x": 0, "y": 0},
         "a": {"h": 8, "w": 12, "x": 0, "y": 1},
         "b": {"h": 9, "w": 8, "x": 12, "y": 1},
         "c": {"h": 8, "w": 8, "x": 0, "y": 10},
         "Two": {"h": 1, "w": 24, "x": 0, "y": 18},
         "d": {"h": 4, "w": 24, "x": 0, "y": 19},
-    }
+    } == {panel["title"]: panel["gridPos"] for panel in panels}
 
 
 def test_collapsed_row_holds_its_panels() -> None:
@@ -177,12 +177,12 @@ def test_collapsed_row_holds_its_panels() -> None:
         "panels"
     ]
 
-    assert [panel["title"] for panel in panels] == ["Shut", "Open", "b"]
-    assert [[inner["title"] for inner in panel.get("panels", [])] for panel in panels] == [
+    assert ["Shut", "Open", "b"] == [panel["title"] for panel in panels]
+    assert [
         ["a"],
         [],
         [],
-    ]
+    ] == [[inner["title"] for inner in panel.get("panels", [])] for panel in panels]
 
 
 def test_panel_id_depends_on_its_titles_alone() -> None:
@@ -205,7 +205,7 @@ def test_runbook_link_names_no_host() -> None:
 
     (link,) = cast("list[dict[str, object]]", panel.json["links"])
 
-    assert (link["title"], link["url"]) == ("Runbook: SomeAlert", runbook_path("SomeAlert"))
+    assert ("Runbook: SomeAlert", runbook_path("SomeAlert")) == (link["title"], link["url"])
     assert runbook_path("SomeAlert").startswith("/d/pfmemd-runbooks?")
 
 
@@ -215,9 +215,9 @@ def test_variables_start_with_all() -> None:
     many = Variable("zone", "Zone", 'label_values(up{job=~"$source"}, zone)')
     found = written(variables=(one, many))["templating"]["list"]
 
-    assert [variable["name"] for variable in found] == ["datasource", "source", "zone"]
+    assert ["datasource", "source", "zone"] == [variable["name"] for variable in found]
     assert "allValue" not in found[1]
-    assert (found[2]["allValue"], found[2]["current"]["value"]) == (".+", ["$__all"])
+    assert (".+", ["$__all"]) == (found[2]["allValue"], found[2]["current"]["value"])
     assert found[2]["query"]["query"] == many.query
 
 
@@ -230,5 +230,5 @@ def test_text_shows_markdown() -> None:
     """A panel of words carries them as Markdown and asks Prometheus nothing."""
     panel = text("Words", "Some words.", "# Title")
 
-    assert panel.json["options"] == {"content": "# Title", "mode": "markdown"}
+    assert {"content": "# Title", "mode": "markdown"} == panel.json["options"]
     assert "targets" not in panel.json

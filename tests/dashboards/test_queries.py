@@ -44,10 +44,10 @@ def test_selectors_follow_the_dashboards_variables() -> None:
     assert queries._select(m.ZONE_FREE_PAGES) == (
         'pfmemd_zone_free_pages{source=~"$source",variant=~"$variant",node=~"$node",zone=~"$zone"}'
     )
-    assert (
-        queries._select(m.EVENTS_APPLIED_TOTAL) == 'pfmemd_events_applied_total{source=~"$source"}'
+    assert 'pfmemd_events_applied_total{source=~"$source"}' == queries._select(
+        m.EVENTS_APPLIED_TOTAL
     )
-    assert queries._select(m.SOURCES) == "pfmemd_sources"
+    assert "pfmemd_sources" == queries._select(m.SOURCES)
 
 
 def test_unknown_matcher_is_refused() -> None:
@@ -76,4 +76,4 @@ def test_sum_of_a_counter_is_refused() -> None:
 
 def test_ratio_leaves_out_what_has_no_whole() -> None:
     """A zone whose watermark is 0 gives no series instead of a division by zero."""
-    assert queries._ratio("a", "b") == "a / (b > 0)"
+    assert "a / (b > 0)" == queries._ratio("a", "b")

@@ -64,12 +64,12 @@ def test_alert_says_what_and_where_to_look(alert: dict[str, Any]) -> None:
     assert "{{" not in annotations["summary"]
     assert "$value" in annotations["description"]
     assert (RUNBOOKS / f"{alert['alert']}.md").is_file()
-    assert annotations["runbook_url"] == f"http://127.0.0.1:3000{runbook_path(alert['alert'])}"
+    assert f"http://127.0.0.1:3000{runbook_path(alert['alert'])}" == annotations["runbook_url"]
 
 
 def test_every_page_belongs_to_an_alert() -> None:
     """No runbook is left over from an alert that is gone."""
-    assert {page.stem for page in RUNBOOKS.glob("*.md")} == {alert["alert"] for alert in ALERTS}
+    assert {alert["alert"] for alert in ALERTS} == {page.stem for page in RUNBOOKS.glob("*.md")}
 
 
 def test_every_alert_has_a_unit_test() -> None:

@@ -20,17 +20,17 @@ def test_page_has_the_four_parts(page: Path) -> None:
     """Somebody woken at night finds the same four headings on every page, in one order."""
     headings = re.findall(r"^## (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
 
-    assert headings == ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+    assert ["Meaning", "Impact", "Diagnosis", "Mitigation"] == headings
 
 
 def test_every_page_is_a_panel() -> None:
     """The board has a panel for each page, titled as the alert and without the heading again."""
     (row,) = runbook_board.dashboard().rows
 
-    assert [panel.title for panel in row.panels] == [page.stem for page in pages()]
+    assert [page.stem for page in pages()] == [panel.title for panel in row.panels]
     for panel, page in zip(row.panels, pages(), strict=True):
         body = page.read_text(encoding="utf-8").partition("\n")[2].strip()
-        assert panel.json["options"] == {"content": body, "mode": "markdown"}
+        assert {"content": body, "mode": "markdown"} == panel.json["options"]
 
 
 def test_wrong_heading_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

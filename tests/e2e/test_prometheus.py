@@ -170,28 +170,28 @@ def test_prometheus_says_what_the_trace_contains(
         ),
     )
 
-    assert prom.value("up") == 1
-    assert prom.value("pfmemd_sources") == 1
+    assert 1 == prom.value("up")
+    assert 1 == prom.value("pfmemd_sources")
     assert prom.value(f'pfmemd_source_sequence{{source="{source}"}}') == len(batches(sample))
     asked = prom.by(
         'sum by (variant, kind) ({__name__=~"pfmemd_allocations_(ok|denied|stalled)_total"})',
         "variant",
         "kind",
     )
-    assert asked == {
+    assert {
         (variant, kind): count[op]
         for variant in VARIANTS
         for kind, op in (("page", PAGE_ALLOC), ("object", OBJ_ALLOC), ("kmalloc", KMALLOC))
-    }
+    } == asked
     freed = prom.by(
         'sum by (variant) ({__name__=~"pfmemd_(page|object|denied|unknown)_frees_total"})',
         "variant",
     )
-    assert freed == {(variant,): count[PAGE_FREE] + count[OBJ_FREE] for variant in VARIANTS}
+    assert {(variant,): count[PAGE_FREE] + count[OBJ_FREE] for variant in VARIANTS} == freed
     # What that machine's /proc/zoneinfo said of its zones.
     for name, expected in WATERMARKS.items():
         found = prom.by(f"pfmemd_zone_{name}_pages", "variant", "zone")
-        assert found == {(v, zone): pages for v in VARIANTS for zone, pages in expected.items()}
+        assert {(v, zone): pages for v in VARIANTS for zone, pages in expected.items()} == found
 
 
 def test_every_panel_has_an_answer(
@@ -224,7 +224,7 @@ def test_alert_fires_and_reaches_alertmanager(
     alerting = alertmanager()
     prom = prometheus(daemon.http, alerting.address)
     (group,) = [g for g in prom.api("rules")["groups"] if g["file"].endswith("alerts.yml")]
-    assert [rule["name"] for rule in group["rules"]] == ["PfmemallocReserveExhausted"]
+    assert ["PfmemallocReserveExhausted"] == [rule["name"] for rule in group["rules"]]
     pfmemd("send", drained, "--connect", daemon.receiving)
 
     alerts = eventually(
@@ -232,10 +232,10 @@ def test_alert_fires_and_reaches_alertmanager(
         lambda: found if len(found := alerting.alerts()) == len(VARIANTS) else None,
     )
 
-    assert {
+    assert {("PfmemallocReserveExhausted", variant, "DMA32") for variant in VARIANTS} == {
         (alert["labels"]["alertname"], alert["labels"]["variant"], alert["labels"]["zone"])
         for alert in alerts
-    } == {("PfmemallocReserveExhausted", variant, "DMA32") for variant in VARIANTS}
+    }
     (text,) = {
         alert["annotations"]["description"].replace(alert["labels"]["variant"], "VARIANT")
         for alert in alerts

@@ -86,6 +86,8 @@ _PAGE: Final = 0
 _OBJECT: Final = 1
 """Payload objp."""
 _DENIED: Final = 2
+_LARGE: Final = 3
+"""A large kmalloc. Payload as of a page."""
 _CACHE_SHIFT: Final = 2
 _CACHE_MASK: Final = 0x3FFF
 _VALUE_SHIFT: Final = 16
@@ -126,11 +128,11 @@ def _zone_stats(zone: Zone, cpus: int) -> ZoneStats:
     )
 
 
-def _page_value(pfn: i64, order: i64) -> i64:
+def _page_value(pfn: i64, order: i64, kind: i64) -> i64:
     """The handle value of pages, or of a denial when ``pfn`` is NO_PAGE."""
     if pfn == NO_PAGE:
         return _DENIED
-    return (pfn << _ORDER_BITS | order) << _VALUE_SHIFT | _PAGE
+    return (pfn << _ORDER_BITS | order) << _VALUE_SHIFT | kind
 
 
 class Answer:
@@ -355,7 +357,7 @@ class Machine:
         pfn = self.pages.alloc_pages(gfp, order, node)
         outcome = self.pages.outcome
         self._count(KIND_PAGE, gfp, outcome)
-        self.handles.fill(cell, _page_value(pfn, order))
+        self.handles.fill(cell, _page_value(pfn, order, _PAGE))
         return outcome
 
     def _obj_alloc(self, handle: i64, number: i64, gfp: i64, node: i64, kind: i64) -> i64:
@@ -392,7 +394,7 @@ class Machine:
                 order += 1
             pfn = self.objects.kmalloc_large(order, gfp, node)
             outcome = self.pages.outcome if pfn == NO_PAGE else i64(OBJ_LARGE)
-        self.handles.fill(cell, _page_value(pfn, order))
+        self.handles.fill(cell, _page_value(pfn, order, _LARGE))
         self._count(KIND_KMALLOC, gfp, outcome)
         return outcome
 
@@ -414,8 +416,12 @@ class Machine:
             self.objects.free(number, payload)
         else:
             self.page_frees += 1
+            pfn = payload >> _ORDER_BITS
             order = payload & ((1 << _ORDER_BITS) - 1)
-            self.pages.free_pages(payload >> _ORDER_BITS, order, ctx & CTX_COLD != 0)
+            if kind == _LARGE:
+                self.objects.kfree_large(pfn, order)
+            else:
+                self.pages.free_pages(pfn, order, ctx & CTX_COLD != 0)
 
     # One operation at a time.
 
@@ -603,7 +609,7 @@ class Machine:
             payload = value >> _VALUE_SHIFT
             if value & _KIND_MASK == _OBJECT:
                 held[value >> _CACHE_SHIFT & _CACHE_MASK].append(payload)
-            elif value & _KIND_MASK == _PAGE:
+            elif value & _KIND_MASK != _DENIED:
                 pages.append((payload >> _ORDER_BITS, payload & ((1 << _ORDER_BITS) - 1)))
         self.pages.verify(pages)
         self.objects.verify(held)

@@ -89,6 +89,10 @@ class ObjectAllocator:
         """Pages for a size that :meth:`kmalloc_cache` calls LARGE: pfn or NO_PAGE."""
         raise NotImplementedError
 
+    def kfree_large(self, pfn: i64, order: i64) -> None:
+        """``kfree`` of what :meth:`kmalloc_large` gave."""
+        self.pages.free_pages(pfn, order, False)
+
     def reap(self) -> None:
         """``cache_reap`` on the current cpu (SLUB: flush that cpu)."""
         raise NotImplementedError

@@ -274,9 +274,9 @@ class SlubAllocator(ObjectAllocator):
             for s in self._slab_caches
         ]
 
-    def _partial_counts(self, s: KmemCache, c: i64) -> list[int]:
-        """What a cpu's partial slabs count besides their number, for kernels that do."""
-        raise NotImplementedError
+    def _partial_counts(self, s: KmemCache, c: i64) -> list[int]:  # noqa: ARG002  # see linux3
+        """What a cpu's partial slabs count besides their number, in kernels where they do."""
+        return []
 
     def state(self) -> list[dict[str, object]]:
         """Every cache's state as the vectors' digests write it."""

@@ -76,6 +76,7 @@ from allocator.outcome import (
 from allocator.page_allocator import NO_ALLOC_FLAGS, NO_PAGE, PageAllocator
 from allocator.revision import Variant
 from allocator.stats import MachineStats, OutcomeCount, ZoneStats
+from allocator.story import Story
 from allocator.task import Task
 from allocator.zone import Zone
 
@@ -422,6 +423,14 @@ class Machine:
                 self.objects.kfree_large(pfn, order)
             else:
                 self.pages.free_pages(pfn, order, ctx & CTX_COLD != 0)
+
+    def tell(self, record: bytes) -> Story:
+        """Apply one packed record and tell the story of it."""
+        story = Story()
+        self.pages.story = story
+        self.apply(record)
+        self.pages.story = None
+        return story
 
     # One operation at a time.
 

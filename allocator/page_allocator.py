@@ -7,6 +7,7 @@ from typing import Final
 from mypy_extensions import i64
 
 from allocator.mem_map import MemMap
+from allocator.story import Story
 from allocator.task import Task
 from allocator.zone import Zone
 
@@ -31,6 +32,7 @@ class PageAllocator:
         "mem",
         "outcome",
         "stalled",
+        "story",
         "wakeup_kswapd_calls",
         "zones",
     )
@@ -50,6 +52,8 @@ class PageAllocator:
         """Calls of ``wakeup_kswapd``, since boot; counted from Linux 6.1 on."""
         self.fail_in: i64 = 0
         """Fault injection (CONFIG_FAIL_PAGE_ALLOC): the n-th request from now fails; 0 none."""
+        self.story: Story | None = None
+        """The story being told of the current event, if any."""
         self.stalled: i64 = 0
         """The STALLED_* outcome met on the way, or 0."""
 

@@ -19,6 +19,7 @@ from mypy_extensions import i64
 
 from allocator.buddy import NR_FREE_TYPES, _free_one_page
 from allocator.config import MachineConfig
+from allocator.gfp import decode
 from allocator.linux3.buddy import (
     MIGRATE_MOVABLE,
     MIGRATE_PCPTYPES,
@@ -56,6 +57,7 @@ from allocator.linux3.watermark import (
     ALLOC_WMARK_MASK,
     ALLOC_WMARK_MIN,
     default_min_free_kbytes,
+    discounted,
     free_zone_pages,
     setup_per_zone_lowmem_reserve,
     setup_per_zone_wmarks,
@@ -73,6 +75,7 @@ from allocator.outcome import (
     DENIED_NO_ZONE,
     DENIED_ORDER,
     DENIED_WATERMARK,
+    OUTCOME_NAMES,
     PAGE_ABOVE_LOW,
     PAGE_ABOVE_MIN,
     PAGE_BELOW_MIN,
@@ -85,6 +88,7 @@ from allocator.outcome import (
 from allocator.page_allocator import NO_PAGE, PageAllocator
 from allocator.page_verify import verify_pages
 from allocator.revision import Revision
+from allocator.story import ALLOC_FLAG_NAMES_3, Story, alloc_flags_text
 from allocator.task import Task
 from allocator.zone import (
     MAX_ORDER,
@@ -106,6 +110,7 @@ class Linux3PageAllocator(PageAllocator):
     """``mm/page_alloc.c`` of one machine at one revision."""
 
     __slots__ = (
+        "_flavour",
         "_gfp_memalloc",
         "_local_zonelist",
         "_mark_no_watermarks",
@@ -138,6 +143,7 @@ class Linux3PageAllocator(PageAllocator):
         self._mark_no_watermarks: bool = revision.pfmemalloc and not revision.mark_slow_path
         self._gfp_memalloc: bool = revision.gfp_memalloc
         self._local_zonelist: bool = revision.no_watermarks_local_zonelist
+        self._flavour: str = revision.gfp_flavour
         self.cpu_node: tuple[int, ...] = config.cpu_node
         self._sources: i64 = 0
         for index, zone in enumerate(zones):
@@ -335,6 +341,11 @@ class Linux3PageAllocator(PageAllocator):
     ) -> i64:
         """``get_page_from_freelist``: one walk over the zonelist, two if its cache misled it."""
         self.alloc_flags_seen = alloc_flags
+        if self.story is not None:
+            self.story.add(
+                "get_page_from_freelist",
+                f"walks the zonelist with {alloc_flags_text(alloc_flags, ALLOC_FLAG_NAMES_3)}",
+            )
         zlc_active = False
         did_zlc_setup = False
         while True:
@@ -342,9 +353,17 @@ class Linux3PageAllocator(PageAllocator):
                 if zone.type <= high_zoneidx and not (zlc_active and zonelist.full[i] != 0):
                     ok = alloc_flags & ALLOC_NO_WATERMARKS != 0
                     if not ok:
-                        ok = zone_watermark_ok(
-                            zone, order, _wmark(zone, alloc_flags), classzone_idx, alloc_flags
-                        )
+                        mark = _wmark(zone, alloc_flags)
+                        ok = zone_watermark_ok(zone, order, mark, classzone_idx, alloc_flags)
+                        if self.story is not None:
+                            self.story.watermark(
+                                zone,
+                                order,
+                                mark,
+                                discounted(mark, alloc_flags),
+                                zone.lowmem_reserve[classzone_idx],
+                                ok,
+                            )
                         if not ok and self._numa and not did_zlc_setup and self._nodes > 1:
                             self._zlc_setup(zonelist)
                             zlc_active = True
@@ -400,6 +419,17 @@ class Linux3PageAllocator(PageAllocator):
     def _set_page_pfmemalloc(self, page: i64, zone: Zone, order: i64) -> None:
         self.mem.state[page] = PG_ALLOCATED | PG_PFMEMALLOC
         zone.pfmemalloc_pages += 1 << order
+        if self.story is not None:
+            why = (
+                "the caller has ALLOC_PFMEMALLOC on the slow path"
+                if self._mark_slow_path
+                else "ALLOC_NO_WATERMARKS was used"
+            )
+            self.story.add(
+                "__alloc_pages_slowpath",
+                f"page {int(self.mem.pfn(page))} is marked page->pfmemalloc: {why}",
+                "P3",
+            )
 
     def _alloc_pages_slowpath(
         self,
@@ -415,12 +445,19 @@ class Linux3PageAllocator(PageAllocator):
             self.outcome = DENIED_ORDER
             return NO_PAGE
         if self._numa and gfp_mask & GFP_THISNODE == GFP_THISNODE:
+            if self.story is not None:
+                self.story.add(
+                    "__alloc_pages_slowpath",
+                    "GFP_THISNODE: no slow path in a NUMA build",
+                )
             # The caller (SLAB) tries other nodes itself before it reclaims.
             self.outcome = DENIED_WATERMARK
             return NO_PAGE
         if not gfp_mask & _GFP_NO_KSWAPD:
             self.kswapd_wakeups += 1
         alloc_flags = self.gfp_to_alloc_flags(gfp_mask)
+        if self.story is not None:
+            self._tell_alloc_flags(self.story, gfp_mask, alloc_flags)
         # 1. At min, with the discounts of the context.
         page = self._get_page_from_freelist(
             gfp_mask,
@@ -453,8 +490,13 @@ class Linux3PageAllocator(PageAllocator):
         self.outcome = DENIED_WATERMARK
         # 3. Who cannot wait, or is reclaiming already, goes without.
         if not gfp_mask & _GFP_WAIT or self.current.pf_memalloc():
+            if self.story is not None:
+                why = "may not sleep" if not gfp_mask & _GFP_WAIT else "is reclaiming already"
+                self.story.add("__alloc_pages_slowpath", f"nopage: the caller {why}")
             return NO_PAGE
         if self.current.memdie() and not gfp_mask & _GFP_NOFAIL:
+            if self.story is not None:
+                self.story.add("__alloc_pages_slowpath", "nopage: an OOM victim does not loop")
             return NO_PAGE
         # 4. Direct reclaim makes no progress here. The OOM killer may be next.
         if gfp_mask & _GFP_FS and not gfp_mask & _GFP_NORETRY:
@@ -479,6 +521,29 @@ class Linux3PageAllocator(PageAllocator):
             return self._stall(STALLED_RECLAIM)
         return NO_PAGE
 
+    def _tell_alloc_flags(self, story: Story, gfp_mask: i64, alloc_flags: i64) -> None:
+        current = self.current
+        reasons: list[str] = []
+        if alloc_flags & ALLOC_HARDER:
+            reasons.append("cannot sleep" if not gfp_mask & _GFP_WAIT else "real-time task")
+        if gfp_mask & _GFP_HIGH:
+            reasons.append("__GFP_HIGH")
+        if current.pf_memalloc():
+            reasons.append("PF_MEMALLOC")
+        if current.memdie():
+            reasons.append("TIF_MEMDIE")
+        if current.in_interrupt():
+            reasons.append("in interrupt")
+        if gfp_mask & _GFP_NOMEMALLOC:
+            reasons.append("__GFP_NOMEMALLOC")
+        if self._gfp_memalloc and gfp_mask & _GFP_MEMALLOC:
+            reasons.append("__GFP_MEMALLOC")
+        text = alloc_flags_text(alloc_flags, ALLOC_FLAG_NAMES_3)
+        text += f" for {decode(gfp_mask, self._flavour)}"
+        if reasons:
+            text += f" ({', '.join(reasons)})"
+        story.add("gfp_to_alloc_flags", text, "P1")
+
     def _should_alloc_retry(self, gfp_mask: i64, order: i64) -> bool:
         """``should_alloc_retry`` when reclaim has reclaimed nothing."""
         if gfp_mask & _GFP_NORETRY:
@@ -488,6 +553,11 @@ class Linux3PageAllocator(PageAllocator):
         return gfp_mask & _GFP_REPEAT != 0
 
     def _stall(self, why: i64) -> i64:
+        if self.story is not None:
+            self.story.add(
+                "__alloc_pages_slowpath",
+                f"the kernel would go round again ({OUTCOME_NAMES[int(why)][1]}); here it ends",
+            )
         self.stalled = why
         self.outcome = why
         return NO_PAGE

@@ -24,6 +24,7 @@ from librt.vecs import vec
 from mypy_extensions import i64
 
 from allocator.config import MachineConfig
+from allocator.linux3 import slab_story
 from allocator.linux3.gfp import (
     _GFP_DMA,
     _GFP_MEMALLOC,
@@ -249,6 +250,10 @@ class Slab3(ObjectAllocator):
             return
         self.pfmemalloc_active = False
         self.deactivations += 1
+        if self.pages.story is not None:
+            slab_story.cleared(
+                self.pages.story, cachep.name, self.current.node, self._flagged_slabs
+            )
         if self._flagged_slabs == 0:
             return
         # Flagged slabs remain: from now on their objects enter arrays untagged.
@@ -269,6 +274,8 @@ class Slab3(ObjectAllocator):
         if not objp & TAG:
             return objp
         if self._page_alloc.gfp_pfmemalloc_allowed(flags):
+            if self.pages.story is not None:
+                slab_story.untagged(self.pages.story)
             return objp ^ TAG
         # The caller cannot use reserve objects: find another one and swap them.
         i = self._first_searched
@@ -278,6 +285,8 @@ class Slab3(ObjectAllocator):
                 entry[i] = objp
                 entry[avail] = found
                 cachep.swaps += 1
+                if self.pages.story is not None:
+                    slab_story.swapped(self.pages.story, i)
                 self.outcome = OBJ_ARRAY_SWAP
                 return found
             i += 1
@@ -286,10 +295,14 @@ class Slab3(ObjectAllocator):
         free_head = l3.head + SLABS_FREE
         if cachep.table[free_head] != free_head and force_refill:
             cachep.leaks[LEAK_FORCED_REFILL] += 1
+            if self.pages.story is not None:
+                slab_story.unflagged(self.pages.story, cachep.table[(objp >> SLAB_SHIFT) + S_PFN])
             self._clear_slab_pfmemalloc(cachep, objp >> SLAB_SHIFT)
             self._check_ac_pfmemalloc(cachep)
             return objp ^ TAG
         ac.avail = avail + 1
+        if self.pages.story is not None:
+            slab_story.refused(self.pages.story, avail + 1 - self._first_searched)
         self._refused = True
         return NO_OBJECT
 
@@ -367,6 +380,11 @@ class Slab3(ObjectAllocator):
                 return objp
             force_refill = True
         cachep.allocmiss += 1
+        if self.pages.story is not None:
+            if force_refill:
+                slab_story.force_refill(self.pages.story)
+            else:
+                slab_story.array_empty(self.pages.story, cachep.name, self.current.cpu)
         return self._cache_alloc_refill(cachep, ac, flags, force_refill)
 
     def _cache_alloc_refill(
@@ -377,6 +395,8 @@ class Slab3(ObjectAllocator):
         if force_refill:
             cachep.forced_refills += 1
             if not self._cache_grow(cachep, flags | self._gfp_thisnode, node, NO_PAGE):
+                if self.pages.story is not None:
+                    slab_story.forced_growth_failed(self.pages.story, ac.avail)
                 return NO_OBJECT
             self.outcome = OBJ_FORCED_REFILL
         else:
@@ -399,6 +419,8 @@ class Slab3(ObjectAllocator):
             batchcount = BATCHREFILL_LIMIT
         shared = l3.shared
         if shared is not None and _transfer_objects(ac, shared, batchcount) > 0:
+            if self.pages.story is not None:
+                slab_story.from_shared(self.pages.story, ac.avail)
             shared.touched = True
             return
         table = cachep.table
@@ -426,6 +448,8 @@ class Slab3(ObjectAllocator):
             table[slabp + S_FREE] = index
             _list_move(table, slabp, l3.head + SLABS_FULL if index == BUFCTL_END else partial)
         l3.free_objects -= ac.avail
+        if self.pages.story is not None:
+            slab_story.from_slabs(self.pages.story, ac.avail, _tagged(ac))
 
     def _cache_alloc_node(self, cachep: KmemCache, flags: i64, nodeid: i64) -> i64:
         """``____cache_alloc_node``: straight from a node's slabs. It does not look at flags."""
@@ -451,12 +475,17 @@ class Slab3(ObjectAllocator):
         l3.free_objects -= 1
         _list_move(table, slabp, l3.head + SLABS_FULL if following == BUFCTL_END else partial)
         self.outcome = OBJ_NODE
+        if self.pages.story is not None:
+            flagged = table[slabp + S_FLAGS] & SLAB_FLAGGED != 0
+            slab_story.from_node(self.pages.story, table[slabp + S_PFN], index, nodeid, flagged)
         return slabp << SLAB_SHIFT | index << INDEX_SHIFT
 
     def _fallback_alloc(self, cachep: KmemCache, flags: i64) -> i64:
         """``fallback_alloc``: objects any node has, then pages from anywhere."""
         if flags & _GFP_THISNODE:
             return NO_OBJECT
+        if self.pages.story is not None:
+            slab_story.fallback(self.pages.story)
         high_zoneidx = gfp_zone(flags & 15)
         local_flags = flags & self._local_mask
         while True:
@@ -492,6 +521,8 @@ class Slab3(ObjectAllocator):
         if self._patched and self._page_alloc.page_pfmemalloc(pfn) and not self.pfmemalloc_active:
             self.pfmemalloc_active = True
             self.activations += 1
+            if self.pages.story is not None:
+                slab_story.activated(self.pages.story)
         self._count_slab_pages(cachep, pfn, 1 << cachep.gfporder)
         return pfn
 
@@ -518,6 +549,8 @@ class Slab3(ObjectAllocator):
         if pfn == NO_PAGE:
             pfn = self._kmem_getpages(cachep, local_flags, nodeid)
             if pfn == NO_PAGE:
+                if self.pages.story is not None:
+                    slab_story.no_pages(self.pages.story, cachep.name)
                 return False
         # alloc_slabmgmt
         mgmt: i64 = NO_OBJECT
@@ -560,6 +593,8 @@ class Slab3(ObjectAllocator):
             i += 1
         table[bufctl + last] = BUFCTL_END
         _list_add_tail(table, slabp, l3.head + SLABS_FREE)
+        if self.pages.story is not None:
+            slab_story.grown(self.pages.story, cachep.name, pfn, cachep.num, nodeid, flagged)
         cachep.grown += 1
         cachep.nr_slabs += 1
         l3.free_objects += cachep.num
@@ -890,7 +925,7 @@ class Slab3(ObjectAllocator):
             "cpus": [
                 {
                     "avail": int(ac.avail),
-                    "tagged": sum(1 for i in range(ac.avail) if ac.entry[i] & TAG),
+                    "tagged": _tagged(ac),
                     "touched": int(ac.touched),
                     "entries": _entries(c, ac),
                 }
@@ -1145,6 +1180,11 @@ def _free_chain(c: KmemCache, slabp: i64) -> list[int]:
         chain.append(int(index))
         index = c.table[slabp + SLAB_WORDS + index]
     return chain
+
+
+def _tagged(ac: ArrayCache) -> int:
+    """Number of entries that carry the tag."""
+    return sum(1 for i in range(ac.avail) if ac.entry[i] & TAG)
 
 
 def _holds_entries(c: KmemCache) -> bool:

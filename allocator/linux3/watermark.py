@@ -44,11 +44,7 @@ def zone_watermark_ok(
 ) -> bool:
     """``zone_watermark_ok``: whether a request of this order leaves the zone above ``mark``."""
     free_pages = zone.free_pages - ((1 << order) - 1)
-    least = mark
-    if alloc_flags & ALLOC_HIGH:
-        least -= least // 2
-    if alloc_flags & ALLOC_HARDER:
-        least -= least // 4
+    least = discounted(mark, alloc_flags)
     if free_pages <= least + zone.lowmem_reserve[classzone_idx]:
         return False
     o: i64 = 0
@@ -60,6 +56,15 @@ def zone_watermark_ok(
             return False
         o += 1
     return True
+
+
+def discounted(mark: i64, alloc_flags: i64) -> i64:
+    """What is left of a watermark for callers with ALLOC_HIGH or ALLOC_HARDER."""
+    if alloc_flags & ALLOC_HIGH:
+        mark -= mark // 2
+    if alloc_flags & ALLOC_HARDER:
+        mark -= mark // 4
+    return mark
 
 
 def free_zone_pages(zonelist: Zonelist, offset: int) -> int:

@@ -18,12 +18,12 @@ from typing import Final
 
 from allocator.events import RECORD_SIZE
 from tracegen.batch import BatchMaker, EventBatch, HeaderBatch, encode
-from tracegen.errors import PfmemdError
+from tracegen.errors import BatchError, PfmemdError
 from tracegen.sender import TURN, InterruptedSendError, Sender
-from tracegen.trace_file import TraceReader
+from tracegen.trace_file import FileError, TraceReader
 
 _GRACE: Final = 5.0
-"""Seconds for the last acknowledgements when a replay is interrupted."""
+"""Seconds for the last acknowledgements when a replay ends before its time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,8 @@ class Replay:
                 self.sent.plays += 1
                 if not self._plan.loop:
                     break
-        except InterruptedSendError:
-            grace = _GRACE
+        except (InterruptedSendError, BatchError, FileError):
+            grace = _GRACE  # the daemon is well: let it keep what it was given
             raise
         finally:
             for stream in self._streams.values():

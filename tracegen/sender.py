@@ -34,10 +34,15 @@ starts a wait anew when a signal interrupts it."""
 _FAREWELL: Final = 2.0
 """Seconds that a goodbye may take; everything is acknowledged by then anyway."""
 
+_NOTHING_LISTENS: Final = "nothing listens there"
+_NO_HANDSHAKE: Final = "something listens there, but does not answer the ZeroMQ handshake"
+_NO_ZEROMQ: Final = (
+    "what listens there does not speak ZeroMQ"
+    " (is it the address that pfmemd serve was given with --bind?)"
+)
 _HANDSHAKE_FAILURES: Final[dict[int, str]] = {
-    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: "the ZeroMQ handshake failed",
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "what listens there does not speak ZeroMQ, or not this"
-    " security mechanism",
+    zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: _NO_ZEROMQ,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "what listens there wants another security mechanism",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the daemon does not accept this client's key",
 }
 
@@ -77,7 +82,7 @@ class Sender:
         self._interrupted = interrupted
         self._clock = clock
         self._sockets = 0
-        self._reason = ""
+        self._reason = _NOTHING_LISTENS
         # The time of the protocol passes only while somebody tends the connection: a caller
         # that was busy elsewhere finds no daemon guilty of silence.
         self._absence = 0.0
@@ -182,8 +187,7 @@ class Sender:
         if state.trouble:
             return f"not welcome at {self._url} for {seconds}: {state.trouble}"
         if state.connections == 0:
-            reason = self._reason or "nothing listens there"
-            return f"no connection to {self._url} in {seconds}: {reason}"
+            return f"no connection to {self._url} in {seconds}: {self._reason}"
         if not state.welcomed:
             return (
                 f"connected to {self._url}, but no answer to the greeting in {seconds}:"
@@ -261,5 +265,11 @@ class Sender:
                     self._reason = "the connection was closed"
                     self._reconnect()
                     return
+                if self._reason == _NO_HANDSHAKE:
+                    self._reason = _NO_ZEROMQ
             elif event in _HANDSHAKE_FAILURES:
                 self._reason = _HANDSHAKE_FAILURES[event]
+            elif event == zmq.EVENT_CLOSED:
+                self._reason = _NOTHING_LISTENS
+            elif event == zmq.EVENT_CONNECTED and self._reason == _NOTHING_LISTENS:
+                self._reason = _NO_HANDSHAKE

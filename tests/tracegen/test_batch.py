@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from allocator.config import CacheSpec, MachineConfig
+from allocator.config import CacheSpec
 from allocator.events import RECORD_SIZE
+from tests.tracegen.fakes import HEADER
 from tracegen.batch import (
     RECORD,
     Batch,
@@ -27,15 +28,6 @@ from tracegen.errors import BATCH_ERROR_REASONS, BatchError
 from tracegen.header import MAX_HEADER_BYTES, Header
 from tracegen.limits import MAX_BATCH_BYTES, MAX_BATCH_EVENTS, U64_MAX, BatchLimits
 
-HEADER = Header(
-    machine=MachineConfig(
-        cpus=2, cpu_node=(0, 0), nodes=((0, 1000),), zone_end_pfn=(100, 1000, 1000)
-    ),
-    caches=(CacheSpec(0, "skbuff_head_cache", 232), CacheSpec(7, "dentry", 192)),
-    gfp="v6.1",
-    clock="mono",
-    labels=("outage", "return"),
-)
 WIRE_HEADER = HEADER.to_wire()
 
 sources = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}", fullmatch=True)

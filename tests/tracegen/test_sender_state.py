@@ -8,13 +8,14 @@ from itertools import pairwise
 
 import pytest
 
+from tests.tracegen.fakes import Storage
 from tracegen import protocol
+from tracegen.batch import EventBatch, encode
 from tracegen.protocol import (
     Ack,
     Bye,
     Hello,
     HelloFirst,
-    Message,
     Ping,
     ProtocolError,
     Reject,
@@ -32,55 +33,16 @@ from tracegen.sender_state import (
 )
 
 EPOCH = 7
-BATCHES = [b"\x85%d" % seq for seq in range(1, 61)]
-"""Batch n is BATCHES[n - 1]: what begins with a msgpack map is a batch to the protocol."""
-
-
-class Daemon:
-    """What a daemon does, as docs/PROTOCOL.md has it, with a disk that survives a crash."""
-
-    def __init__(self, credit: int = 8) -> None:
-        self.credit = credit
-        self.stored: list[bytes] = []
-        self.greeted = False
-        self.acked = 0
-
-    def crash(self) -> None:
-        """Forget all connections; the disk stays."""
-        self.greeted = False
-
-    def answer(self, data: bytes) -> list[Message]:
-        """Take one message and say what goes back."""
-        if protocol.is_batch(data):
-            return self._take(int(data[1:]), data)
-        match protocol.decode(data):
-            case Hello():
-                self.greeted = True
-                return [Welcome(EPOCH, len(self.stored), self.credit, "test")]
-            case Ping():
-                return [self._ack()] if self.greeted else [HelloFirst()]
-            case Bye():
-                return [Bye(EPOCH, len(self.stored))]
-        raise AssertionError(data)
-
-    def _ack(self) -> Ack:
-        return Ack(EPOCH, len(self.stored), self.credit)
-
-    def _take(self, seq: int, data: bytes) -> list[Message]:
-        if not self.greeted:
-            return [HelloFirst()]
-        if seq == len(self.stored) + 1:
-            self.stored.append(data)
-        elif seq > len(self.stored) + 1:
-            return [Resend(EPOCH, len(self.stored), self.credit)]
-        return [self._ack()]
+BATCHES = [encode(EventBatch("a", EPOCH, seq, b"")) for seq in range(1, 61)]
+"""Batch n is BATCHES[n - 1]; to the protocol, what is in them makes no difference."""
+WIRE = b"the only connection"
 
 
 class Simulation:
     """A sender, a daemon, and a connection that keeps order while it lasts."""
 
-    def __init__(self, seed: int, daemon: Daemon) -> None:
-        self.random = random.Random(seed)  # noqa: S311  # a seed that can be run again
+    def __init__(self, seed: int, daemon: Storage) -> None:
+        self.random = random.Random(seed)  # a seed that can be run again
         self.daemon = daemon
         self.state = SenderState("a", session=1, agent="test")
         self.now = 100.0
@@ -88,6 +50,10 @@ class Simulation:
         self.to_sender: deque[bytes] = deque()
         self.acks: list[int] = []
         self.state.begin(EPOCH, BATCHES[0], self.now)
+
+    def crash(self) -> None:
+        """Kill the daemon: it forgets its connections, the disk stays."""
+        self.daemon.greeted.clear()
 
     def disconnect(self) -> None:
         """Lose the connection and all that is on it."""
@@ -115,7 +81,7 @@ class Simulation:
     def step_daemon(self) -> None:
         """Let the daemon take one message."""
         if self.to_daemon:
-            for answer in self.daemon.answer(self.to_daemon.popleft()):
+            for answer in self.daemon.answer(WIRE, self.to_daemon.popleft()):
                 self.to_sender.append(protocol.encode(answer))
 
     def step_answer(self) -> None:
@@ -136,10 +102,10 @@ class Simulation:
         elif event < 88:
             self.disconnect()
         elif event < 90:
-            self.daemon.crash()
+            self.crash()
             self.disconnect()
         elif event < 91:
-            self.daemon.crash()  # restarted so fast that the connection seems to stand
+            self.crash()  # restarted so fast that the connection seems to stand
         elif event < 93 and self.to_daemon and protocol.is_batch(self.to_daemon[0]):
             self.to_daemon.popleft()  # the daemon had no room for it
         elif event < 95 and self.to_sender:
@@ -164,30 +130,30 @@ class Simulation:
 @pytest.mark.parametrize("seed", range(200))
 def test_nothing_is_lost_and_nothing_is_twice(seed: int) -> None:
     """Whatever happens to connection and daemon, each batch arrives once and in order."""
-    simulation = Simulation(seed, Daemon(credit=random.Random(seed).choice((1, 3, 8))))  # noqa: S311
+    simulation = Simulation(seed, Storage(credit=random.Random(seed).choice((1, 3, 8))))
 
     for _ in range(1500):
         simulation.chaos()
     simulation.calm()
 
-    assert BATCHES == simulation.daemon.stored
+    assert BATCHES == simulation.daemon.stored["a", EPOCH]
     assert all(before <= after for before, after in pairwise(simulation.acks))
 
 
-class HastyDaemon(Daemon):
-    """A mutant: acknowledges before it stores, and a crash loses the last batches."""
+class HastySimulation(Simulation):
+    """With a mutant of a daemon: it acknowledges before it stores, so a crash loses batches."""
 
     def crash(self) -> None:
         """Lose the last three batches as well."""
         super().crash()
-        del self.stored[-3:]
+        del self.daemon.stored["a", EPOCH][-3:]
 
 
 def test_a_daemon_that_forgets_what_it_acknowledged_is_caught() -> None:
     """An acknowledgement that goes backwards ends the stream with a loud error."""
     caught = 0
     for seed in range(50):
-        simulation = Simulation(seed, HastyDaemon())
+        simulation = HastySimulation(seed, Storage())
         try:
             for _ in range(3000):
                 simulation.chaos()

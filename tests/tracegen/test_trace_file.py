@@ -14,32 +14,11 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from allocator.config import CacheSpec, MachineConfig
-from tracegen.batch import RECORD, Batch, BatchMaker, EventBatch, HeaderBatch, encode
+from tests.tracegen.fakes import HEADER, encoded, make_batches, record
+from tracegen.batch import Batch, BatchMaker, EventBatch, HeaderBatch, encode
 from tracegen.errors import BatchError, StoppedError
-from tracegen.header import Header
 from tracegen.limits import MAX_BATCH_BYTES, BatchLimits
 from tracegen.trace_file import MAX_TRACE_SOURCES, FileError, StreamOrder, TraceReader, TraceWriter
-
-HEADER = Header(
-    machine=MachineConfig(
-        cpus=2, cpu_node=(0, 0), nodes=((0, 1000),), zone_end_pfn=(100, 1000, 1000)
-    ),
-    caches=(CacheSpec(0, "dentry", 192),),
-    gfp="v6.1",
-    clock="mono",
-)
-
-
-def _record(handle: int, *, op: int = 1, cpu: int = 0) -> bytes:
-    return RECORD.pack(1000 * handle, handle, 0xCC0, 0, cpu, -1, op, 0, 0)
-
-
-def _batches(source: str = "a", epoch: int = 1, batches: int = 4) -> list[Batch]:
-    maker = BatchMaker(source, epoch)
-    made: list[Batch] = [maker.header(HEADER)]
-    made += [maker.events(_record(2 * i + 1) + _record(2 * i + 2)) for i in range(batches - 1)]
-    return made
 
 
 def _write(path: Path, batches: list[Batch], *, readable: bool = False) -> None:
@@ -59,24 +38,24 @@ def test_a_trace_comes_back(tmp_path: Path, name: str, readable: bool) -> None:
     """What a writer wrote, a reader reads: plain or compressed, packed or readable."""
     path = tmp_path / name
 
-    _write(path, _batches(), readable=readable)
+    _write(path, make_batches(), readable=readable)
 
-    assert _batches() == _read(path)
+    assert make_batches() == _read(path)
 
 
 def test_compression_is_known_by_content(tmp_path: Path) -> None:
     """A compressed trace under any name is read, and its suffix really compresses it."""
-    _write(tmp_path / "t.zst", _batches(batches=100))
+    _write(tmp_path / "t.zst", make_batches(batches=100))
     (tmp_path / "renamed").write_bytes((tmp_path / "t.zst").read_bytes())
 
-    assert _batches(batches=100) == _read(tmp_path / "renamed")
+    assert make_batches(batches=100) == _read(tmp_path / "renamed")
     assert (tmp_path / "t.zst").read_bytes().startswith(b"\x28\xb5\x2f\xfd")
 
 
 def test_an_entry_carries_the_bytes_where_they_stand(tmp_path: Path) -> None:
     """Number, offset and bytes of each entry are those of the file."""
     path = tmp_path / "t.trace"
-    _write(path, _batches())
+    _write(path, make_batches())
     content = path.read_bytes()
 
     with TraceReader(str(path)) as reader:
@@ -94,7 +73,7 @@ def test_a_trace_larger_than_a_chunk_comes_back(tmp_path: Path) -> None:
     """Batches that straddle the reader's chunks are put together again."""
     maker = BatchMaker("a", 1)
     batches: list[Batch] = [maker.header(HEADER)]
-    batches += [maker.events(_record(i + 1) * 5000) for i in range(10)]
+    batches += [maker.events(record(i + 1) * 5000) for i in range(10)]
     for name in ("t.trace", "t.zst"):
         _write(tmp_path / name, batches)
 
@@ -103,7 +82,7 @@ def test_a_trace_larger_than_a_chunk_comes_back(tmp_path: Path) -> None:
 
 def test_a_cut_plain_trace_is_an_error_at_every_byte(tmp_path: Path) -> None:
     """A cut inside a batch names the batch and its offset; one between batches cannot be seen."""
-    whole = [encode(batch) for batch in _batches()]
+    whole = [encode(batch) for batch in make_batches()]
     starts = [sum(map(len, whole[:i])) for i in range(len(whole) + 1)]
     path = tmp_path / "cut.trace"
 
@@ -122,7 +101,7 @@ def test_a_cut_plain_trace_is_an_error_at_every_byte(tmp_path: Path) -> None:
 
 def test_a_cut_compressed_trace_is_an_error_at_every_byte(tmp_path: Path) -> None:
     """A zstd file that is not whole is never taken for a shorter trace."""
-    _write(tmp_path / "t.zst", _batches())
+    _write(tmp_path / "t.zst", make_batches())
     whole = (tmp_path / "t.zst").read_bytes()
     path = tmp_path / "cut.zst"
 
@@ -134,12 +113,12 @@ def test_a_cut_compressed_trace_is_an_error_at_every_byte(tmp_path: Path) -> Non
 
 def test_joined_compressed_files_are_one_trace(tmp_path: Path) -> None:
     """``cat a.zst b.zst`` is a trace when a then b is."""
-    _write(tmp_path / "a.zst", _batches("a"))
-    _write(tmp_path / "b.zst", _batches("b"))
+    _write(tmp_path / "a.zst", make_batches("a"))
+    _write(tmp_path / "b.zst", make_batches("b"))
     joined = tmp_path / "ab.zst"
     joined.write_bytes((tmp_path / "a.zst").read_bytes() + (tmp_path / "b.zst").read_bytes())
 
-    assert [*_batches("a"), *_batches("b")] == _read(joined)
+    assert [*make_batches("a"), *make_batches("b")] == _read(joined)
 
 
 def _gzipped(data: bytes) -> bytes:
@@ -161,7 +140,7 @@ NO_TRACES: dict[str, tuple[bytes, str]] = {
     "zstd-of-text": (zstandard.compress(b"hello, world"), "no trace: it looks like text"),
     "zstd-broken": (b"\x28\xb5\x2f\xfd" + b"\xff" * 50, "broken zstd data"),
     "zstd-then-junk": (
-        zstandard.compress(encode(_batches()[0])) + b"junk and more",
+        zstandard.compress(encode(make_batches()[0])) + b"junk and more",
         "broken zstd data",
     ),
 }
@@ -184,7 +163,7 @@ def _raw(*batches: Batch | bytes) -> bytes:
     return b"".join(b if isinstance(b, bytes) else encode(b) for b in batches)
 
 
-HEADER_BATCH, SECOND, THIRD, _ = _batches()
+HEADER_BATCH, SECOND, THIRD, _ = make_batches()
 AFTER_HEADER = len(encode(HEADER_BATCH))
 
 BROKEN: dict[str, tuple[bytes, str, str]] = {
@@ -197,7 +176,7 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
         "a header of a for epoch 1 after one for epoch 1, expected a later epoch",
     ),
     "earlier-epoch": (
-        _raw(*_batches(epoch=5), HEADER_BATCH),
+        _raw(*make_batches(epoch=5), HEADER_BATCH),
         "sequence",
         "a header of a for epoch 1 after one for epoch 5",
     ),
@@ -217,7 +196,7 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
         "events of b, epoch 1, seq 2, without a header",
     ),
     "bad-event": (
-        _raw(HEADER_BATCH, EventBatch("a", 1, 2, _record(1) + _record(2, cpu=2))),
+        _raw(HEADER_BATCH, EventBatch("a", 1, 2, record(1) + record(2, cpu=2))),
         "cpu",
         f"batch 2, byte {AFTER_HEADER}, event 1: PAGE_ALLOC: cpu is 2, expected 0 to 1",
     ),
@@ -255,7 +234,7 @@ def test_a_broken_trace_is_named_by_batch_and_byte(
 
 def test_a_new_epoch_is_a_new_life(tmp_path: Path) -> None:
     """A header with a later epoch starts the source anew; sources may be mixed."""
-    batches = [*_batches(epoch=1), *_batches("b", epoch=1), *_batches(epoch=7)]
+    batches = [*make_batches(epoch=1), *make_batches("b", epoch=1), *make_batches(epoch=7)]
     _write(tmp_path / "t", batches)
 
     assert batches == _read(tmp_path / "t")
@@ -318,7 +297,7 @@ def test_a_full_disk_stops_the_writer() -> None:
 def test_a_failed_trace_leaves_nothing(tmp_path: Path) -> None:
     """A file has its name only when it is whole, and an older one stays until then."""
     path = tmp_path / "t.trace"
-    _write(path, _batches())
+    _write(path, make_batches())
     old = path.read_bytes()
 
     def fail_in_the_middle() -> None:
@@ -337,7 +316,7 @@ def test_a_pipe_is_read_as_it_comes(tmp_path: Path) -> None:
     """Each batch is there as soon as it is whole, before the writer goes on."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
-    batches = _batches()
+    batches = make_batches()
     handed_over = threading.Semaphore(0)
 
     def feed() -> None:
@@ -371,17 +350,17 @@ def test_standard_streams_carry_a_trace() -> None:
 
     done = subprocess.run(
         [sys.executable, "-c", program],
-        input=_raw(*_batches()),
+        input=encoded(make_batches()),
         capture_output=True,
         check=True,
     )
 
-    assert b"".join(encode(batch, readable=True) for batch in _batches()) == done.stdout
+    assert b"".join(encode(batch, readable=True) for batch in make_batches()) == done.stdout
 
 
 def test_events_need_not_be_checked(tmp_path: Path) -> None:
     """A reader whose peer checks the events may leave that out."""
-    bad = EventBatch("a", 1, 2, _record(1, op=77))
+    bad = EventBatch("a", 1, 2, record(1, op=77))
     (tmp_path / "t").write_bytes(_raw(HEADER_BATCH, bad))
 
     with TraceReader(str(tmp_path / "t"), check_events=False) as reader:

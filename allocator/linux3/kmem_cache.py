@@ -26,10 +26,18 @@ from allocator.object_allocator import (
     SLAB_NOLEAKTRACE,
     SLAB_RECLAIM_ACCOUNT,
 )
+from allocator.slab_cache import (
+    ALIEN_LIMIT,
+    HEAD_WORDS,
+    S_NEXT,
+    SLABS_FREE,
+    SLABS_FULL,
+    SLABS_PARTIAL,
+    ArrayCache,
+    cpucache_limit,
+)
 
-# struct slab, as words at slabp.
-S_NEXT: Final = 0
-S_PREV: Final = 1
+# struct slab, as words at slabp, behind S_NEXT and S_PREV.
 S_INUSE: Final = 2
 S_FREE: Final = 3
 """Index of the first free object, or BUFCTL_END."""
@@ -53,18 +61,11 @@ S_NODE_SHIFT: Final = 2
 S_NODE_MASK: Final = 0x3F
 S_FLAGGED_SHIFT: Final = 8
 
-# Offsets of a node's list heads, two words each, at the start of the table.
-SLABS_FULL: Final = 0
-SLABS_PARTIAL: Final = 2
-SLABS_FREE: Final = 4
-HEAD_WORDS: Final = 6
-
 BYTES_PER_WORD: Final = 8
 L1_CACHE_BYTES: Final = 64
 SIZEOF_SLAB: Final = 48
 SIZEOF_BUFCTL: Final = 4
 KMALLOC_MAX_ORDER: Final = 10
-_ALIEN_LIMIT: Final = 12
 
 # Ways in which SLAB lets reserve objects out; indices into ``leaks``.
 LEAK_NODE_PATH: Final = 0
@@ -81,20 +82,6 @@ LEAK_NAMES: Final = (
     leak.PARTIAL_UNFLAG,
     leak.NO_MEMALLOC_SOCKS,
 )
-
-
-class ArrayCache:
-    """``struct array_cache``: a stack of free objects, tagged by A3."""
-
-    __slots__ = ("avail", "batchcount", "entry", "limit", "touched")
-
-    def __init__(self, limit: int, batchcount: int) -> None:
-        """``alloc_arraycache``: empty, room for ``limit``."""
-        self.avail: i64 = 0
-        self.limit: i64 = limit
-        self.batchcount: i64 = batchcount
-        self.touched: bool = False
-        self.entry: vec[i64] = vec[i64]([0] * limit)
 
 
 class KmemList3:
@@ -206,7 +193,7 @@ class KmemCache:
             if self.shared:
                 l3.shared = ArrayCache(int(self.shared) * batchcount, batchcount)
             if alien:
-                alien_limit = _ALIEN_LIMIT if limit > 1 else limit
+                alien_limit = ALIEN_LIMIT if limit > 1 else limit
                 l3.alien = [
                     None if other == node else ArrayCache(alien_limit, batchcount)
                     for other in range(nodes)
@@ -372,16 +359,3 @@ def _slab_mgmt_size(num: int, align: int) -> int:
 
 def _align(size: int, align: int) -> int:
     return -(-size // align) * align
-
-
-def cpucache_limit(buffer_size: int) -> int:
-    """``enable_cpucache``: how many objects a cpu's array holds, by object size."""
-    if buffer_size > 131072:
-        return 1
-    if buffer_size > PAGE_SIZE:
-        return 8
-    if buffer_size > 1024:
-        return 24
-    if buffer_size > 256:
-        return 54
-    return 120

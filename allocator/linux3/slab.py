@@ -48,20 +48,14 @@ from allocator.linux3.kmem_cache import (
     S_FREE,
     S_INUSE,
     S_MGMT,
-    S_NEXT,
     S_NODE_MASK,
     S_NODE_SHIFT,
     S_PFN,
-    S_PREV,
     SIZEOF_BUFCTL,
     SIZEOF_SLAB,
     SLAB_FLAGGED,
     SLAB_S_MEM_CLEARED,
     SLAB_WORDS,
-    SLABS_FREE,
-    SLABS_FULL,
-    SLABS_PARTIAL,
-    ArrayCache,
     Geometry,
     KmemCache,
     KmemList3,
@@ -92,12 +86,25 @@ from allocator.outcome import (
 )
 from allocator.page_allocator import NO_PAGE
 from allocator.revision import Revision
+from allocator.slab_cache import (
+    BATCHREFILL_LIMIT,
+    S_NEXT,
+    S_PREV,
+    SLABS_FREE,
+    SLABS_FULL,
+    SLABS_PARTIAL,
+    ArrayCache,
+    drop_oldest,
+    list_add,
+    list_add_tail,
+    list_move,
+    transfer_objects,
+)
 from allocator.stats import CacheStats
 from allocator.task import Task
 from allocator.verify import require
 from allocator.zone import gfp_zone
 
-BATCHREFILL_LIMIT: Final = 16
 _SLAB_MAX_ORDER_HI: Final = 1
 _LARGE_MACHINE_PAGES: Final = (32 << 20) >> 12
 _REAP_JIFFIES: Final = 2500
@@ -418,7 +425,7 @@ class Slab3(ObjectAllocator):
             # Little recent activity: a partial refill only, to avoid bouncing.
             batchcount = BATCHREFILL_LIMIT
         shared = l3.shared
-        if shared is not None and _transfer_objects(ac, shared, batchcount) > 0:
+        if shared is not None and transfer_objects(ac, shared, batchcount) > 0:
             if self.pages.story is not None:
                 slab_story.from_shared(self.pages.story, ac.avail)
             shared.touched = True
@@ -446,7 +453,7 @@ class Slab3(ObjectAllocator):
                 inuse += 1
             table[slabp + S_INUSE] = inuse
             table[slabp + S_FREE] = index
-            _list_move(table, slabp, l3.head + SLABS_FULL if index == BUFCTL_END else partial)
+            list_move(table, slabp, l3.head + SLABS_FULL if index == BUFCTL_END else partial)
         l3.free_objects -= ac.avail
         if self.pages.story is not None:
             slab_story.from_slabs(self.pages.story, ac.avail, _tagged(ac))
@@ -473,7 +480,7 @@ class Slab3(ObjectAllocator):
         following = table[slabp + SLAB_WORDS + index]
         table[slabp + S_FREE] = following
         l3.free_objects -= 1
-        _list_move(table, slabp, l3.head + SLABS_FULL if following == BUFCTL_END else partial)
+        list_move(table, slabp, l3.head + SLABS_FULL if following == BUFCTL_END else partial)
         self.outcome = OBJ_NODE
         if self.pages.story is not None:
             flagged = table[slabp + S_FLAGS] & SLAB_FLAGGED != 0
@@ -592,7 +599,7 @@ class Slab3(ObjectAllocator):
             table[bufctl + i] = i + 1
             i += 1
         table[bufctl + last] = BUFCTL_END
-        _list_add_tail(table, slabp, l3.head + SLABS_FREE)
+        list_add_tail(table, slabp, l3.head + SLABS_FREE)
         if self.pages.story is not None:
             slab_story.grown(self.pages.story, cachep.name, pfn, cachep.num, nodeid, flagged)
         cachep.grown += 1
@@ -662,7 +669,7 @@ class Slab3(ObjectAllocator):
             return
         shared = cachep.nodelists[node].shared
         if shared is not None:
-            _transfer_objects(shared, ac, ac.limit)
+            transfer_objects(shared, ac, ac.limit)
         self._free_block(cachep, ac.entry, ac.avail, node)
         ac.avail = 0
 
@@ -686,7 +693,7 @@ class Slab3(ObjectAllocator):
             shared.avail = at + batchcount
         else:
             self._free_block(cachep, ac.entry, batchcount, node)
-        _drop_oldest(ac, batchcount)
+        drop_oldest(ac, batchcount)
 
     def _free_block(self, cachep: KmemCache, entry: vec[i64], nr_objects: i64, node: i64) -> None:
         """``free_block`` (A8): objects back to their slabs, untagged; empty slabs may go."""
@@ -714,12 +721,12 @@ class Slab3(ObjectAllocator):
             table[after + S_PREV] = before
             if inuse > 0:
                 # To the end of the partial list: most time for the others to be freed too.
-                _list_add_tail(table, slabp, partial)
+                list_add_tail(table, slabp, partial)
             elif l3.free_objects > l3.free_limit:
                 l3.free_objects -= cachep.num
                 self._slab_destroy(cachep, slabp)
             else:
-                _list_add(table, slabp, free_head)
+                list_add(table, slabp, free_head)
 
     # Periodic and requested trimming.
 
@@ -759,7 +766,7 @@ class Slab3(ObjectAllocator):
         if tofree > ac.avail:
             tofree = (ac.avail + 1) // 2
         self._free_block(cachep, ac.entry, tofree, node)
-        _drop_oldest(ac, tofree)
+        drop_oldest(ac, tofree)
 
     def _drain_freelist(self, cachep: KmemCache, l3: KmemList3, tofree: i64) -> i64:
         """``drain_freelist``: destroy up to ``tofree`` free slabs, the tail first."""
@@ -949,62 +956,6 @@ class Slab3(ObjectAllocator):
             if l3.alien is None
             else [[] if ac is None else _entries(c, ac) for ac in l3.alien],
         }
-
-
-def _transfer_objects(to: ArrayCache, source: ArrayCache, most: i64) -> i64:
-    """``transfer_objects``: move up to ``most`` newest entries; returns how many."""
-    nr = source.avail
-    if nr > most:
-        nr = most
-    if nr > to.limit - to.avail:
-        nr = to.limit - to.avail
-    at = to.avail
-    start = source.avail - nr
-    target = to.entry
-    entry = source.entry
-    i: i64 = 0
-    while i < nr:
-        target[at + i] = entry[start + i]
-        i += 1
-    source.avail = start
-    to.avail = at + nr
-    return nr
-
-
-def _drop_oldest(ac: ArrayCache, count: i64) -> None:
-    """Forget the lowest ``count`` entries of an array (memmove in the kernel)."""
-    entry = ac.entry
-    avail = ac.avail - count
-    i: i64 = 0
-    while i < avail:
-        entry[i] = entry[i + count]
-        i += 1
-    ac.avail = avail
-
-
-def _list_add(table: vec[i64], slabp: i64, head: i64) -> None:
-    after = table[head + S_NEXT]
-    table[after + S_PREV] = slabp
-    table[slabp + S_NEXT] = after
-    table[slabp + S_PREV] = head
-    table[head + S_NEXT] = slabp
-
-
-def _list_add_tail(table: vec[i64], slabp: i64, head: i64) -> None:
-    before = table[head + S_PREV]
-    table[before + S_NEXT] = slabp
-    table[slabp + S_PREV] = before
-    table[slabp + S_NEXT] = head
-    table[head + S_PREV] = slabp
-
-
-def _list_move(table: vec[i64], slabp: i64, head: i64) -> None:
-    """``list_move``: off its list, to the front of another (or the same)."""
-    after = table[slabp + S_NEXT]
-    before = table[slabp + S_PREV]
-    table[before + S_NEXT] = after
-    table[after + S_PREV] = before
-    _list_add(table, slabp, head)
 
 
 def _list(c: KmemCache, head: i64) -> list[int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
@@ -58,7 +60,9 @@ def hadolint() -> Checker:
 
 
 def _checker(name: str, where: str) -> Checker:
-    path = shutil.which(name)
+    # A tool from PyPI lies beside the Python that runs the tests, which need not be on the path.
+    folders = [*os.get_exec_path(), str(Path(sys.executable).parent)]
+    path = shutil.which(name, path=os.pathsep.join(folders))
     if path is None:
         pytest.skip(f"no {name} on this machine ({where} has it)")
 

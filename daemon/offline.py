@@ -113,12 +113,16 @@ def _rows(summaries: list[Json]) -> Iterator[tuple[str, list[str]]]:
         )
     for label, key in _TAIL:
         yield label, [_number(summary[key]) for summary in summaries]
-    yield from _by_name(summaries, "leaks", "leak: ")
+    yield "reserve objects leaked", [_number(sum(s["leaks"].values())) for s in summaries]
+    yield from _by_name(summaries, "leaks", "  by ")
 
 
 def _by_name(summaries: list[Json], key: str, prefix: str) -> Iterator[tuple[str, list[str]]]:
-    """A row for each name that any of the summaries counts under ``key``."""
-    for name in dict.fromkeys(name for summary in summaries for name in summary.get(key, ())):
+    """A row for each name of which any of the summaries counts at least one under ``key``."""
+    names = dict.fromkeys(name for summary in summaries for name in summary.get(key, ()))
+    for name in names:
+        if not any(summary[key].get(name) for summary in summaries):
+            continue
         yield f"{prefix}{name}", [_number(summary[key].get(name, 0)) for summary in summaries]
 
 

@@ -108,12 +108,9 @@ class LabelBounds:
         """``value`` itself, or ``other``."""
         with self._mutex:  # scrapes may overlap
             shown = self._shown.setdefault(label, set())
-            folded = self._folded.setdefault(label, set())
-            if value in folded:
-                return OTHER
             if value not in shown:
                 if len(shown) >= self.max_values:
-                    folded.add(value)
+                    self._folded.setdefault(label, set()).add(value)
                     return OTHER
                 shown.add(value)
             return value

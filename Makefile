@@ -41,7 +41,8 @@ lint: .venv-dev/installed ## ruff, its formatter, and mypy --strict
 .PHONY: test-plain
 test-plain: .venv-dev/installed ## All tests, the model as plain Python
 	@echo "== all tests, the model as plain Python"
-	@EXPECT_COMPILED=0 .venv-dev/bin/python -m pytest $(PYTEST_ARGS)
+	@PATH="$(CURDIR)/.venv-dev/bin:$$PATH" EXPECT_COMPILED=0 \
+	    .venv-dev/bin/python -m pytest $(PYTEST_ARGS)
 
 # From another folder and with -P, so that the wheel's model is imported, not the checkout's.
 MODEL_TESTS := $(addprefix $(CURDIR)/,$(wildcard \

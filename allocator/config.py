@@ -17,6 +17,8 @@ ZONE_NAMES: Final = ("DMA", "DMA32", "Normal")
 
 MAX_CPUS: Final = 1024
 MAX_NODES: Final = 64
+_PAGEBLOCK: Final = 1024
+_LEAST_PAGES: Final = 256
 MAX_PFN: Final = 1 << 31
 """8 TiB of 4 KiB pages: page frame numbers stay within 31 bits."""
 
@@ -74,10 +76,29 @@ class MachineConfig:
             raise ConfigError(
                 f"node memory ends at pfn {end}, zone Normal at {self.zone_end_pfn[2]}"
             )
+        self._check_boundaries()
         if not self.numa and len(self.nodes) > 1:
             raise ConfigError("a kernel without CONFIG_NUMA has one node")
         if self.min_free_kbytes < 0:
             raise ConfigError(f"min_free_kbytes is {self.min_free_kbytes}, expected 0 or more")
+
+    def _check_boundaries(self) -> None:
+        """A pageblock belongs to one zone, as ``struct zone`` demands of its start."""
+        starts = [first for first, _ in self.nodes[1:]]
+        starts += [
+            end
+            for end in self.zone_end_pfn
+            if any(first < end < last for first, last in self.nodes)
+        ]
+        for pfn in starts:
+            if pfn % _PAGEBLOCK:
+                raise ConfigError(
+                    f"a zone begins at pfn {pfn}; expected a multiple of {_PAGEBLOCK}"
+                    " (one pageblock)"
+                )
+        pages = sum(last - first for first, last in self.nodes)
+        if pages < _LEAST_PAGES:
+            raise ConfigError(f"the machine has {pages} pages, expected {_LEAST_PAGES} or more")
 
 
 @dataclass(frozen=True, slots=True)

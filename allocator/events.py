@@ -97,6 +97,7 @@ BAD_LABEL: Final = 7
 BAD_HANDLE: Final = 8
 BAD_PAD: Final = 9
 BAD_ARG: Final = 10
+BAD_GFP: Final = 11
 
 BAD_REASONS: Final[dict[int, str]] = {
     BAD_LENGTH: "length",
@@ -109,16 +110,31 @@ BAD_REASONS: Final[dict[int, str]] = {
     BAD_HANDLE: "handle",
     BAD_PAD: "padding",
     BAD_ARG: "arg",
+    BAD_GFP: "gfp",
 }
 
 
 class Limits:
     """What a header allows an event to name; see :func:`check_records`."""
 
-    __slots__ = ("cache_exists", "cpus", "labels", "nodes")
+    __slots__ = ("cache_exists", "cpus", "gfp_known", "gfp_mobility", "labels", "nodes")
 
-    def __init__(self, cpus: int, nodes: int, cache_ids: list[int], labels: int) -> None:
-        """``cache_ids`` are the ids the header declares; labels is their number."""
+    def __init__(
+        self,
+        cpus: int,
+        nodes: int,
+        cache_ids: list[int],
+        labels: int,
+        gfp_known: int = 0xFFFFFFFF,
+        gfp_mobility: int = 0,
+    ) -> None:
+        """``cache_ids`` are the ids the header declares; labels is their number.
+
+        ``gfp_known`` are the bits of the header's gfp flavour, ``gfp_mobility`` its
+        MOVABLE and RECLAIMABLE bits, of which a mask may have one (GFP_MOVABLE_MASK).
+        """
+        self.gfp_known: i64 = gfp_known
+        self.gfp_mobility: i64 = gfp_mobility
         self.cpus: i64 = cpus
         self.nodes: i64 = nodes
         self.labels: i64 = labels
@@ -172,6 +188,11 @@ def _check_one(records: bytes, at: i64, limits: Limits, caches: i64) -> i64:
     elif op == PAGE_ALLOC:
         if arg > 63:
             return BAD_ARG
+    gfp = i64(read_i32_le(records, at + GFP_AT)) & 0xFFFFFFFF
+    if gfp & ~limits.gfp_known:
+        return BAD_GFP
+    if limits.gfp_mobility != 0 and gfp & limits.gfp_mobility == limits.gfp_mobility:
+        return BAD_GFP
     if op <= KMALLOC and read_i64_le(records, at + HANDLE_AT) == 0:
         return BAD_HANDLE
     return 0

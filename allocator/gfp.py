@@ -181,6 +181,16 @@ class GfpError(ValueError):
     """A gfp mask or name that the flavour does not know."""
 
 
+def known_bits(flavour: str) -> int:
+    """Every bit that has a name in a flavour."""
+    return sum(FLAVOURS[flavour].values())
+
+
+def mobility_bits(flavour: str) -> int:
+    """GFP_MOVABLE_MASK: bits of which a mask may have one, not both."""
+    return FLAVOURS[flavour]["__GFP_MOVABLE"] | FLAVOURS[flavour]["__GFP_RECLAIMABLE"]
+
+
 def flag_names(mask: int, flavour: str) -> list[str]:
     """Names of the single bits set in ``mask``, lowest first.
 

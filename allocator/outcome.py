@@ -19,6 +19,7 @@ OBJ_FORCED_REFILL: Final = 11
 OBJ_GROW: Final = 12
 OBJ_NODE: Final = 13
 OBJ_FALLBACK: Final = 14
+OBJ_RESERVE_SLAB: Final = 15
 # How an object was had, SLUB.
 OBJ_CPU_FREELIST: Final = 16
 OBJ_CPU_SLAB: Final = 17
@@ -61,6 +62,7 @@ OUTCOME_NAMES: Final[dict[int, tuple[str, str]]] = {
     OBJ_GROW: (RESULT_OK, "grow"),
     OBJ_NODE: (RESULT_OK, "node"),
     OBJ_FALLBACK: (RESULT_OK, "fallback"),
+    OBJ_RESERVE_SLAB: (RESULT_OK, "reserve_slab"),
     OBJ_CPU_FREELIST: (RESULT_OK, "cpu_freelist"),
     OBJ_CPU_SLAB: (RESULT_OK, "cpu_slab"),
     OBJ_CPU_PARTIAL: (RESULT_OK, "cpu_partial"),

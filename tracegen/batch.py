@@ -26,6 +26,7 @@ from allocator.events import (
     BAD_CACHE,
     BAD_CPU,
     BAD_CTX,
+    BAD_GFP,
     BAD_HANDLE,
     BAD_LABEL,
     BAD_LENGTH,
@@ -34,7 +35,6 @@ from allocator.events import (
     BAD_PAD,
     BAD_REASONS,
     CTX_MASK,
-    GFP_AT,
     MARK,
     OP_NAMES,
     PAGE_ALLOC,
@@ -42,9 +42,8 @@ from allocator.events import (
     Limits,
     check_records,
 )
-from allocator.gfp import FLAVOURS
+from allocator.gfp import known_bits
 from tracegen.errors import (
-    GFP,
     HEADER,
     NOT_MSGPACK,
     ROW,
@@ -227,18 +226,6 @@ def check(batch: EventBatch, header: Header, limits: Limits | None = None) -> No
     index, reason = check_records(batch.records, limits or header.limits())
     if index >= 0:
         raise _refused_event(batch.records, index, reason, header).at(batch=batch.seq)
-    known = _KNOWN_GFP[header.gfp]
-    for mask in {mask for (mask,) in _GFP_OF_RECORD.iter_unpack(batch.records)}:
-        if mask & ~known:
-            raise BatchError(
-                f"gfp is {mask:#x}, whose bits {mask & ~known:#x} are unknown to {header.gfp}",
-                reason=GFP,
-                event=[gfp for (gfp,) in _GFP_OF_RECORD.iter_unpack(batch.records)].index(mask),
-            ).at(batch=batch.seq)
-
-
-_GFP_OF_RECORD: Final = struct.Struct(f"<{GFP_AT}xI{RECORD_SIZE - GFP_AT - 4}x")
-_KNOWN_GFP: Final = {flavour: sum(bits.values()) for flavour, bits in FLAVOURS.items()}
 
 
 class _Envelope:
@@ -504,9 +491,16 @@ def _unrepeated(pairs: Sequence[tuple[object, object]]) -> dict[object, object]:
     return unrepeated
 
 
+def _gfp_fault(gfp: int, flavour: str) -> str:
+    unknown = gfp & ~known_bits(flavour)
+    if unknown:
+        return f"whose bits {unknown:#x} are unknown to {flavour}"
+    return "expected __GFP_MOVABLE or __GFP_RECLAIMABLE, not both"
+
+
 def _refused_event(records: bytes, index: int, reason: int, header: Header) -> BatchError:
     record = records[index * RECORD_SIZE : (index + 1) * RECORD_SIZE]
-    _, handle, _, arg, cpu, node, op, ctx, zero = RECORD.unpack(record)
+    _, handle, gfp, arg, cpu, node, op, ctx, zero = RECORD.unpack(record)
     nodes = len(header.machine.nodes)
     labels = len(header.labels)
     label_ids = f"a label id from 0 to {labels - 1}" if labels else "no MARK, there are no labels"
@@ -521,6 +515,7 @@ def _refused_event(records: bytes, index: int, reason: int, header: Header) -> B
         BAD_HANDLE: f"handle is {handle}, expected 1 or more",
         BAD_PAD: f"the last two bytes are {zero:#06x}, expected 0",
         BAD_ARG: f"arg is {arg}, expected an order from 0 to 63",
+        BAD_GFP: f"gfp is {gfp:#x}, {_gfp_fault(gfp, header.gfp)}",
     }[reason]
     name = OP_NAMES.get(op)
     return BatchError(

@@ -22,7 +22,7 @@ from allocator.config import (
     MachineConfig,
 )
 from allocator.events import Limits
-from allocator.gfp import FLAVOURS
+from allocator.gfp import FLAVOURS, known_bits, mobility_bits
 from tracegen.errors import HEADER, BatchError, shown
 
 MAX_HEADER_BYTES: Final = 256 << 10
@@ -74,6 +74,8 @@ class Header:
             len(self.machine.nodes),
             [cache.id for cache in self.caches],
             len(self.labels),
+            known_bits(self.gfp),
+            mobility_bits(self.gfp),
         )
 
     def to_wire(self) -> dict[str, object]:

@@ -21,7 +21,7 @@ from tracegen.protocol import Ack, Bye, Hello, HelloFirst, Message, Ping, Reject
 
 HEADER = Header(
     machine=MachineConfig(
-        cpus=2, cpu_node=(0, 0), nodes=((0, 1000),), zone_end_pfn=(100, 1000, 1000)
+        cpus=2, cpu_node=(0, 0), nodes=((0, 4000),), zone_end_pfn=(1024, 4000, 4000)
     ),
     caches=(CacheSpec(0, "skbuff_head_cache", 232), CacheSpec(7, "dentry", 192)),
     gfp="v6.1",

@@ -401,7 +401,12 @@ BAD_EVENTS: dict[str, tuple[dict[str, int], str, str]] = {
     "handle 0": ({"handle": 0}, "handle", "PAGE_ALLOC: handle is 0, expected 1 or more"),
     "order 64": ({"arg": 64}, "arg", "PAGE_ALLOC: arg is 64, expected an order from 0 to 63"),
     "padding": ({"z": 1}, "padding", "PAGE_ALLOC: the last two bytes are 0x0001, expected 0"),
-    "gfp": ({"gfp": 0x80000CC0}, "gfp", "gfp is 0x80000cc0, whose bits 0x80000000 are unknown"),
+    "mobility": ({"gfp": 0xCD8}, "gfp", "PAGE_ALLOC: gfp is 0xcd8, expected __GFP_MOVABLE or"),
+    "gfp": (
+        {"gfp": 0x80000CC0},
+        "gfp",
+        "PAGE_ALLOC: gfp is 0x80000cc0, whose bits 0x80000000 are unknown",
+    ),
 }
 
 

@@ -175,7 +175,7 @@ def test_info_can_be_json(trace: str) -> None:
     [
         (b"", "empty, expected a trace"),
         (b"# tracer: nop\n", "no trace: it looks like text"),
-        (encoded(BATCHES)[:-1], "batch 10, byte 1888: the trace ends in the middle"),
+        (encoded(BATCHES)[:-1], "batch 10, byte 1890: the trace ends in the middle"),
     ],
     ids=["empty", "text", "cut"],
 )

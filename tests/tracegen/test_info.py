@@ -98,7 +98,8 @@ def test_a_trace_without_events_has_no_span(tmp_path: Path) -> None:
 def test_the_number_of_masks_is_bounded(tmp_path: Path) -> None:
     """However many masks a trace has, memory does not grow with it."""
     many = [
-        record(1)[:16] + mask.to_bytes(4, "little") + record(1)[20:] for mask in range(0, 8192, 4)
+        record(1)[:16] + mask.to_bytes(4, "little") + record(1)[20:]
+        for mask in range(0, 2048 << 5, 1 << 5)
     ]
 
     info = _info(tmp_path, _one_batch(*many))
@@ -167,7 +168,7 @@ def test_durations_are_for_people(nanoseconds: int, expected: str) -> None:
     [
         (
             HEADER.machine,
-            "2 cpus, 1 node, 4 MiB in DMA, DMA32, min_free_kbytes the kernel's own, NUMA",
+            "2 cpus, 1 node, 16 MiB in DMA, DMA32, min_free_kbytes the kernel's own, NUMA",
         ),
         (
             MachineConfig(

@@ -129,7 +129,8 @@ _HEAD: Final = re.compile(
     r"(?P<seconds>\d+)\.(?P<fraction>\d{3,9}): (?:\w+:)?(?P<name>[A-Za-z_]\w*):\s*(?P<fields>.*)",
     re.ASCII,
 )
-_KEY_VALUE: Final = re.compile(r"(\w+)[=:](\S+)")
+_KEY_VALUE: Final = re.compile(r"(\w+)[=:](\S+(?: \[\w+\])?)")
+"""A call site in a module has the module behind it: ``f+0x1/0x2 [ext4]``."""
 _LOST: Final = re.compile(r"CPU:\s?\d+ \[LOST (\d+ )?EVENTS\]")
 _CPUS: Final = re.compile(r"#P:(\d+)")
 
@@ -241,10 +242,12 @@ class TraceText:
 
     def _outside(self, name: str) -> int:
         """The kind of an event that the model has no use for."""
-        if len(self.names) == MAX_NAMES:
-            name = OTHER_NAMES
         if name in self.names:
             return self.names.index(name)
+        if len(self.names) >= MAX_NAMES:
+            name = OTHER_NAMES
+            if name in self.names:
+                return self.names.index(name)
         self.names.append(name)
         kind = len(self.names) - 1
         if name != OTHER_NAMES:

@@ -322,18 +322,15 @@ class Population:
             self._sites[site] = size
 
     def prelude(self, ts_ns: int, flavour: str, min_free_kbytes: int) -> Iterator[bytes]:
-        """Yield the records that bring the machine to where the trace begins."""
+        """Yield the records that bring the machine to where the trace begins.
+
+        ``min_free_kbytes`` 0 is the kernel's own formula, which needs no event.
+        """
+        if min_free_kbytes:
+            lowest = min(LOWEST_MIN_FREE_KBYTES, min_free_kbytes)
+            yield _record(ts_ns, 0, 0, lowest, -1, MIN_FREE)
+        yield from self._blocks_first(ts_ns, flavour)
         plain = encode("GFP_KERNEL", flavour)
-        movable = encode("__GFP_MOVABLE", flavour)
-        node_bit = encode("__GFP_THISNODE", flavour)
-        many_nodes = len({zone.node for zone in self._zones}) > 1
-        yield _record(ts_ns, 0, 0, min(LOWEST_MIN_FREE_KBYTES, min_free_kbytes), -1, MIN_FREE)
-        for index, order, count in self.blocks:
-            zone = self._zones[index]
-            mask = encode(ZONE_MASKS[zone.zone], flavour) | (node_bit if many_nodes else 0)
-            for _ in range(count):
-                self.last_handle += 1
-                yield _record(ts_ns, self.last_handle, mask, order, zone.node, PAGE_ALLOC)
         for name, handles in self._objects.items():
             cache_id = self._caches.find(name)
             for handle in range(*handles):
@@ -341,13 +338,30 @@ class Population:
         for size, handles in self._kmallocs.items():
             for handle in range(*handles):
                 yield _record(ts_ns, handle, plain, size, -1, KMALLOC)
+        movable = encode("__GFP_MOVABLE", flavour)
         for (index, order), handles in sorted(self._pages.items(), key=lambda pool: -pool[0][1]):
-            zone = self._zones[index]
-            mask = encode(ZONE_MASKS[zone.zone], flavour) | (node_bit if many_nodes else 0)
+            mask = self._mask(index, flavour) | movable
             for handle in range(*handles):
-                yield _record(ts_ns, handle, mask | movable, order, zone.node, PAGE_ALLOC)
-        yield _record(ts_ns, 0, 0, min_free_kbytes, -1, MIN_FREE)
+                yield _record(ts_ns, handle, mask, order, self._zones[index].node, PAGE_ALLOC)
+        if min_free_kbytes:
+            yield _record(ts_ns, 0, 0, min_free_kbytes, -1, MIN_FREE)
         yield _record(ts_ns, 0, 0, 0, -1, MARK)
+
+    def _blocks_first(self, ts_ns: int, flavour: str) -> Iterator[bytes]:
+        """What is never freed, while memory is in large pieces."""
+        for index, order, count in self.blocks:
+            mask = self._mask(index, flavour)
+            for _ in range(count):
+                self.last_handle += 1
+                node = self._zones[index].node
+                yield _record(ts_ns, self.last_handle, mask, order, node, PAGE_ALLOC)
+
+    def _mask(self, index: int, flavour: str) -> int:
+        """A mask that takes pages of this zone and, where there are several nodes, node."""
+        mask = encode(ZONE_MASKS[self._zones[index].zone], flavour)
+        if len({zone.node for zone in self._zones}) > 1:
+            mask |= encode("__GFP_THISNODE", flavour)
+        return mask
 
 
 def _take(handles: list[int] | None) -> int:

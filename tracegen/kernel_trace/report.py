@@ -127,6 +127,7 @@ class Report:
                 if count
             }
             for kind in sorted(self.counts)
+            if any(self.counts[kind])
         }
 
     def to_json(self) -> str:

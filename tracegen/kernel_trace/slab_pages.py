@@ -10,9 +10,9 @@ two traces of a page it took:
 * ``kmalloc`` beyond the largest cache is a page allocation with ``__GFP_COMP``, printed
   just before it.
 
-Against a kernel that says so itself (a ``kfree`` from ``__free_slab`` precedes every slab page
-it gives back) this found 4,749 of 4,842 in the run the sample is cut from, and beyond
-them 0.2 % of the other pages.
+The kernel says so itself when it gives a slab's page back: a ``kfree`` from ``__free_slab``
+precedes it. Over the run that the sample is cut from, 4,736 pages were found by the above
+and given back so; 7 were missed, and 9 of 60,674 others mistaken.
 """
 
 from __future__ import annotations

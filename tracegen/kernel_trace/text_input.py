@@ -15,7 +15,7 @@ import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 import zstandard
 
@@ -27,6 +27,8 @@ MAX_LINE_BYTES: Final = 16 << 10
 
 _STDIN: Final = 0
 _PIECE: Final = 256 << 10
+_ZSTD_PIECE: Final = 1 << 10
+"""Compressed bytes inflated in one go: 4 of them can stand for 128 KiB."""
 _ZSTD_MAX_WINDOW: Final = 1 << 27
 """What ``zstd -d`` accepts without being asked to."""
 
@@ -67,19 +69,17 @@ class TextInput:
         self.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
         for magic, what in _RECORDINGS.items():
             if start.startswith(magic):
+                self._raw.close()
                 raise InputError(f"{self.name} is {what}")
         self._stream = self._decompressed(start)
 
-    def _decompressed(self, start: bytes) -> io.BufferedIOBase:
+    def _decompressed(self, start: bytes) -> _Source:
         if start.startswith(_XZ_MAGIC):
             return lzma.LZMAFile(self._raw)
         if start.startswith(_GZIP_MAGIC):
             return gzip.GzipFile(fileobj=self._raw)
         if start.startswith(_ZSTD_MAGIC):
-            context = zstandard.ZstdDecompressor(max_window_size=_ZSTD_MAX_WINDOW)
-            return io.BufferedReader(
-                context.stream_reader(self._raw, read_across_frames=True), _PIECE
-            )
+            return _Zstd(self._raw)
         return self._raw
 
     @property
@@ -118,6 +118,39 @@ class TextInput:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Source(Protocol):
+    """Where decompressed text comes from."""
+
+    def read1(self, size: int, /) -> bytes:
+        """At most ``size`` bytes, as soon as there are some; nothing at the end."""
+
+
+class _Zstd:
+    """What zstd data inflates to; unlike zstandard's own reader it tells a cut file."""
+
+    def __init__(self, raw: io.BufferedReader) -> None:
+        self._raw = raw
+        self._context = zstandard.ZstdDecompressor(max_window_size=_ZSTD_MAX_WINDOW)
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._compressed = b""
+        self._inflated = b""
+
+    def read1(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; EOFError where the data ends in the middle of a frame."""
+        while not self._inflated:
+            self._compressed = self._compressed or self._raw.read1(_ZSTD_PIECE)
+            if not self._compressed:
+                if self._frame is not None:
+                    raise EOFError("it ends in the middle")
+                return b""
+            frame = self._frame or self._context.decompressobj()
+            self._inflated = frame.decompress(self._compressed)
+            self._frame = None if frame.eof else frame
+            self._compressed = frame.unused_data if frame.eof else b""
+        piece, self._inflated = self._inflated[:size], self._inflated[size:]
+        return piece
 
 
 def is_regular_file(path: str) -> bool:

@@ -94,12 +94,11 @@ class Undecided:
         if waiting is None:
             return
         kept: list[_Page] = []
-        failed = any(not page.pfn for page in waiting)
+        first_failed = False
         for page in waiting:
             match = self._slabs.match(page.gfp, page.order, gfp, size)
-            if match == SECOND_TRY and not failed:
-                match = NO_MATCH
-            if match != NO_MATCH:
+            if match != NO_MATCH and (match != SECOND_TRY or first_failed):
+                first_failed = not page.pfn
                 self._settle_slab(page)
                 continue
             page.allocs += 1

@@ -18,7 +18,10 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from tracegen.batch import decode
 from tracegen.command_line import EXIT_SIGNAL, CommandGroup
+from tracegen.dump import dump
+from tracegen.errors import BatchError, PfmemdError
 from tracegen.info import TraceInfo, render
 from tracegen.kernel_trace.cli import import_group
 from tracegen.limits import MAX_BATCH_EVENTS, SOURCE_EXPECTED, is_source_name
@@ -250,6 +253,46 @@ def info(trace_path: str, json_wanted: bool, top: int) -> None:
         click.echo(json.dumps(counted.to_json(), indent=2))
     else:
         click.echo("\n".join(render(counted, reader.name, top)))
+
+
+@trace.command("dump")
+@click.argument("trace_path", metavar="TRACE|-")
+@click.option(
+    "--batch",
+    "wanted",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Only this one, counting from 1.  [default: all]",
+)
+@click.option(
+    "--events",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Events shown of each batch.",
+)
+def dump_batches(trace_path: str, wanted: int | None, events: int) -> None:
+    """Show batches byte by byte, each with what it means.
+
+    For people who write the format in another language. A batch that is refused is shown
+    all the same, followed by the reason; the exit code is then 2.
+    """
+    with TraceReader(trace_path) as reader:
+        for number, offset, data in reader.frames():
+            if wanted is not None and number != wanted:
+                continue
+            click.echo(f"batch {number}, byte {offset}, {len(data)} bytes")
+            try:
+                for line in dump(data, events):
+                    click.echo(line)
+                decode(data)
+            except BatchError as error:
+                raise error.at(batch=number, start=offset, file=reader.name) from None
+            if number == wanted:
+                return
+    if wanted is not None:
+        raise PfmemdError(f"{reader.name}: there is no batch {wanted}")
 
 
 @click.group("tracegen", cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -325,6 +325,7 @@ class SenderState:
             raise LostDataError(
                 f"the daemon has lost data: it had acknowledged batch {self.acked} of"
                 f" {self.source}, epoch {self.epoch}, and now has {last_seq}"
+                " (--new-epoch sends everything again, as a new life of the source)"
             )
         highest = self._held[-1][0] if self._held else self.acked
         if self.phase is Phase.STREAMING and last_seq > highest:

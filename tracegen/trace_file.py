@@ -189,7 +189,7 @@ class TraceReader:
         """Yield every batch once; raise :class:`BatchError` at the first bad one."""
         order = StreamOrder()
         limits: dict[str, Limits] = {}
-        for number, offset, data in self._frames():
+        for number, offset, data in self.frames():
             try:
                 batch = decode(data, self._limits)
                 header = order.accept(batch)
@@ -211,8 +211,8 @@ class TraceReader:
         self.bytes_read += len(chunk)
         return chunk
 
-    def _frames(self) -> Iterator[tuple[int, int, bytes]]:
-        """Cut the stream into ``(number, offset, bytes)`` of one msgpack object each."""
+    def frames(self) -> Iterator[tuple[int, int, bytes]]:
+        """Cut the stream into ``(number, offset, bytes)`` of batches, not looked into."""
         first = self._read()
         while first and len(first) < len(_ZSTD_MAGIC):
             more = self._read()

@@ -107,6 +107,7 @@ class Importer:
         self._progress = progress
         self._twice = is_regular_file(path)
         self._done_before = 0
+        self._outbox: Outbox | None = None
         self.report = Report()
 
     def run(self) -> Report:
@@ -136,6 +137,9 @@ class Importer:
         def pieces() -> Iterator[list[str]]:
             for lines in text_input.lines():
                 yield lines
+                if self._outbox is not None:
+                    # A pipe may be silent for long: what is known goes on now.
+                    self._outbox.flush()
                 passes = 2 if self._twice else 1
                 done = self._done_before + text_input.position
                 self._progress(done, passes * text_input.size)
@@ -265,6 +269,8 @@ class Importer:
 
         prelude = self._write_prelude(population, first[1], config.min_free_kbytes, deliver)
         outbox = Outbox(deliver)
+        if not self._twice:
+            self._outbox = outbox
         contexts = Contexts(survey.reclaiming if survey is not None else ())
         gfp = GfpText(FLAVOUR)
         pairing = self._pairing(

@@ -124,12 +124,12 @@ _LAYOUTS: Final[dict[int, str]] = {
 """The fields as Linux 6.1 prints them: the quick way."""
 
 _HEAD: Final = re.compile(
-    r"\s*(?P<comm>.*\S)-(?P<pid>\d+)\s+(?:\(\s*[\d-]+\)\s+)?\[(?P<cpu>\d+)\]\s+"
+    r"(?P<comm>.*)-(?P<pid>\d+)\s+(?:\(\s*[\d-]+\)\s+)?\[(?P<cpu>\d+)\]\s+"
     r"(?:(?P<flags>[dbDX.][NnpBbLl.][hHszZ.][\da-f.][\da-f.]?)\s+)?"
     r"(?P<seconds>\d+)\.(?P<fraction>\d{3,9}): (?:\w+:)?(?P<name>[A-Za-z_]\w*):\s*(?P<fields>.*)",
     re.ASCII,
 )
-_KEY_VALUE: Final = re.compile(r"(\w+)[=:](\S+(?: \[\w+\])?)")
+_KEY_VALUE: Final = re.compile(r"(?<!\w)(\w{1,32})[=:](\S+(?: \[\w+\])?)")
 """A call site in a module has the module behind it: ``f+0x1/0x2 [ext4]``."""
 _LOST: Final = re.compile(r"CPU:\s?\d+ \[LOST (\d+ )?EVENTS\]")
 _CPUS: Final = re.compile(r"#P:(\d+)")
@@ -221,7 +221,9 @@ class TraceText:
             return None
 
     def _parse(self, line: str) -> Event:
-        match = _HEAD.fullmatch(line)
+        # Without the blanks in front: a pattern that skips them could take quadratic time.
+        stripped = line.lstrip()
+        match = _HEAD.fullmatch(stripped)
         if match is None:
             raise LineError(_LINE_EXPECTED)
         task = (int(match["pid"]), match["comm"])
@@ -230,7 +232,8 @@ class TraceText:
         cpu = int(match["cpu"])
         if len(self._tasks) >= _MAX_REMEMBERED:
             self._tasks.clear()
-        self._tasks[line[: match.start("cpu") - 2]] = task
+        before_cpu = len(line) - len(stripped) + match.start("cpu") - len(" [")
+        self._tasks[line[:before_cpu]] = task
         self._cpu_numbers[f"{match['cpu']}]"] = cpu
         if flags:
             self._flags[flags] = interrupt

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import re
 import threading
 from bisect import bisect_left
@@ -173,6 +174,25 @@ def test_a_pipe_is_imported_in_one_reading(tmp_path: Path, whole: Imported) -> N
     assert 4838 > made.report.by_event()["kmem_cache_free"]["older_than_trace"] > 0
     caches = {cache.name for cache in made.header.caches}
     assert {"skbuff_head_cache", "unnamed-64"} <= caches
+
+
+def test_a_live_pipe_is_not_kept_waiting(tmp_path: Path) -> None:
+    """What has been read is written before the next line comes."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    written: queue.Queue[Batch] = queue.Queue()
+    reader = threading.Thread(target=Importer(str(path), options(), written.put).run)
+    reader.start()
+    with path.open("w") as pipe:
+        pipe.write(line(cache_alloc("0a")) + "\n")
+        pipe.flush()
+        batches = [written.get(timeout=30) for _ in range(3)]
+        pipe.write(line(cache_free("0a")) + "\n")
+    reader.join()
+
+    assert [1, 2, 3] == [batch.seq for batch in batches]
+    assert isinstance(batches[2], EventBatch)
+    assert 1 == batches[2].events
 
 
 @pytest.mark.parametrize(("name", "events"), [("tracefs-trace", 841), ("trace-cmd-show", 142)])

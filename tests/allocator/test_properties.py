@@ -7,12 +7,12 @@ from random import Random
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from machines import CACHES, RandomStream, empty_caches, random_config, record
 
 from allocator.events import OBJ_ALLOC, PAGE_ALLOC
 from allocator.gfp import encode
 from allocator.machine import Machine
 from allocator.revision import parse_variant, variant_names
+from tests.allocator.machines import CACHES, RandomStream, empty_caches, random_config, record
 
 VARIANTS = variant_names()
 _relaxed = settings(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from machines import CACHES, RandomStream, random_config
 
 from allocator.machine import Machine
 from allocator.revision import parse_variant, variant_names
 from allocator.snapshot import SnapshotError, restore, save
+from tests.allocator.machines import CACHES, RandomStream, random_config
 
 
 @pytest.mark.parametrize("variant", variant_names())

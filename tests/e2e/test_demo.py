@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from allocator import COMPILED
+
 PFMEMD = (sys.executable, "-P", "-m", "daemon")
 
 
@@ -44,6 +46,7 @@ def test_the_demo_replays_the_trace_and_says_what_happened(tmp_path: Path) -> No
     output, _ = demo.communicate()
 
     assert 0 == demo.returncode, output
+    assert f"the model runs {'compiled' if COMPILED else 'plain Python'}" in output
     assert "events were replayed" in output
     assert "denied" in output
     assert "The same by hand:" in output

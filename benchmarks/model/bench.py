@@ -119,8 +119,10 @@ def report(
 ) -> list[str]:
     """The tables, as lines of Markdown."""
     lines = [
-        "| variant | stream | live | glibc ns | compiled ns | x glibc"
-        " | plain ns | plain x | B/live |",
+        (
+            "| variant | stream | live | glibc ns | compiled ns | x glibc"
+            " | plain ns | plain x | B/live |"
+        ),
         "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for live in lives:

@@ -191,6 +191,19 @@ def test_the_repository_speaks_of_itself_alone() -> None:
     assert [] == found
 
 
+def test_links_between_the_documents_lead_somewhere() -> None:
+    """Every relative link in a Markdown file names a file that is there."""
+    broken = [
+        f"{name_of(path)}: {target}"
+        for path in tracked_files()
+        if path.suffix == ".md"
+        for target in re.findall(r"\]\(([^)#\s]+)", path.read_text("utf-8"))
+        if "://" not in target and not (path.parent / target).exists()
+    ]
+
+    assert [] == broken
+
+
 def test_no_large_file_is_tracked() -> None:
     """A file over 4 MiB in git stays in every clone for ever."""
     large = [name_of(path) for path in tracked_files() if path.stat().st_size > 4 << 20]

@@ -49,8 +49,6 @@ HEADER: Final = "header"
 """A header that describes no machine, or names its caches twice."""
 ROW: Final = "row"
 """A readable event that is not eight integers in range."""
-GFP: Final = "gfp"
-"""A gfp mask with bits that the header's flavour does not have."""
 NO_HEADER: Final = "no_header"
 """Events before the header of their epoch."""
 SEQUENCE: Final = "sequence"
@@ -66,7 +64,6 @@ BATCH_ERROR_REASONS: Final = (
     HEADER,
     ROW,
     *BAD_REASONS.values(),
-    GFP,
     NO_HEADER,
     SEQUENCE,
 )

@@ -14,6 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+LINUX_3: Final = 3
+""":mod:`allocator.linux3`."""
+LINUX_6: Final = 6
+""":mod:`allocator.linux6`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Revision:
@@ -24,8 +29,8 @@ class Revision:
 
     name: str
     gfp_flavour: str
-    linux: int = 3
-    """Which folder holds the code: 3 is :mod:`allocator.linux3`, 6 :mod:`allocator.linux6`."""
+    linux: int = LINUX_3
+    """Which folder holds the code."""
     pfmemalloc: bool = False
     """The patch is in: pages are marked, SLAB and SLUB look (072bb0aa5e06)."""
     mark_slow_path: bool = False
@@ -89,11 +94,11 @@ V3_6: Final = Revision(
     slub_partial_stats=True,
 )
 
-V6_1: Final = Revision(name="v6.1", gfp_flavour="v6.1", linux=6)
+V6_1: Final = Revision(name="v6.1", gfp_flavour="v6.1", linux=LINUX_6)
 """Linux 6.1 (the long-term branch). Its code is :mod:`allocator.linux6`, written from that
 kernel alone, so the switches between older kernels are none of its business."""
 
-REVISIONS: Final[dict[str, Revision]] = {r.name: r for r in (UNPATCHED, SEED, V3_6)}
+REVISIONS: Final[dict[str, Revision]] = {r.name: r for r in (UNPATCHED, SEED, V3_6, V6_1)}
 ALLOCATORS: Final = ("slab", "slub")
 
 

@@ -295,6 +295,9 @@ class Linux6PageAllocator(PageAllocator):
         if order >= MAX_ORDER:
             self.outcome = DENIED_ORDER
             return NO_PAGE
+        if self.fail_in != 0 and self.should_fail_alloc_page():
+            self.outcome = DENIED_WATERMARK
+            return NO_PAGE
         if node < 0:
             node = self.current.node
         # prepare_alloc_pages

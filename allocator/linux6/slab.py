@@ -116,6 +116,8 @@ from allocator.zone import gfp_zone
 _SLAB_MAX_ORDER_HI: Final = 1
 _LARGE_MACHINE_PAGES: Final = (32 << 20) >> 12
 _REAP_JIFFIES: Final = 2500
+_NODE_CACHE: Final = "kmalloc-128"
+"""``INDEX_NODE``: the cache whose objects are large enough for ``struct kmem_cache_node``."""
 _UNSIGNED_LONG: Final = (1 << 64) - 1
 
 
@@ -176,6 +178,11 @@ class Slab6(ObjectAllocator):
             if len(self._caches) == self._kmalloc.of_type:
                 self._freelist_caches = sorted(self._caches, key=_object_size)
         self._general = len(self.caches)
+        # kmalloc-128 comes before the others: nodes' structures lie in it.
+        created = self._kmalloc.created()
+        first = self.cache_number(_NODE_CACHE)
+        created.remove(first)
+        self._chain = [self._caches[number] for number in [*reversed(created), first]]
 
     # Caches.
 

@@ -74,6 +74,7 @@ _KMALLOC_RECLAIM: Final = 1
 _KMALLOC_DMA: Final = 2
 
 _NOT_POWERS: Final = (96, 192)
+_SHIFTS_BEFORE: Final = (6, 7)
 _LARGEST_SHIFT: Final = 13
 
 
@@ -105,6 +106,19 @@ class KmallocCaches:
             for prefix, flags in _KMALLOC_TYPES
             for size in sizes
         ]
+
+    def created(self) -> list[int]:
+        """``create_kmalloc_caches``: the caches' numbers in the order in which they come to be."""
+        low = int(self._smallest).bit_length() - 1
+        order: list[int] = []
+        for kind in range(len(_KMALLOC_TYPES)):
+            first = kind * int(self.of_type)
+            for shift in range(low, _LARGEST_SHIFT + 1):
+                order.append(first + len(_NOT_POWERS) + shift - low)
+                # 96 and 192 come right after the powers of two below them.
+                if shift in _SHIFTS_BEFORE:
+                    order.append(first + _SHIFTS_BEFORE.index(shift))
+        return order
 
     def kmalloc_slab(self, size: i64, gfp: i64) -> i64:
         """``kmalloc_slab``: number of the cache for 1 to KMALLOC_MAX_CACHE_SIZE bytes."""

@@ -141,7 +141,7 @@ class Slub6(SlubAllocator):
         super().__init__(config, pages, current, LEAK_NAMES)
         self._page_alloc: Linux6PageAllocator = pages
         self._refused: bool = False
-        """Whether a flagged slab was refused for this allocation."""
+        """Whether a slab was refused for this allocation though it had free objects."""
         self._kmalloc: KmallocCaches = KmallocCaches(KMALLOC_SHIFT_LOW)
         if config.kmalloc:
             for name, size, flags in self._kmalloc.specs():
@@ -219,7 +219,6 @@ class Slub6(SlubAllocator):
         if self._page_alloc.gfp_pfmemalloc_allowed(gfp):
             return True
         table[PFMEMALLOC_MISMATCH] += 1
-        self._refused = True
         return False
 
     def _slab_alloc(self, s: KmemCache, c: i64, gfp: i64, node: i64) -> i64:
@@ -231,10 +230,14 @@ class Slub6(SlubAllocator):
         while True:
             if slab != NULL:
                 freelist = table[c + C_FREELIST]
-                mismatch = node >= 0 and table[slab + S_FLAGS] >> S_NODE_SHIFT & S_NODE_MASK != node
-                if mismatch:
+                serves = node < 0 or table[slab + S_FLAGS] >> S_NODE_SHIFT & S_NODE_MASK == node
+                if not serves:
                     table[ALLOC_NODE_MISMATCH] += 1
-                if mismatch or not self._pfmemalloc_match(s, slab, gfp):
+                elif not self._pfmemalloc_match(s, slab, gfp):
+                    serves = False
+                    if freelist != NULL or table[slab + S_FREELIST] != NULL:
+                        self._refused = True
+                if not serves:
                     table[c + C_SLAB] = NULL
                     table[c + C_FREELIST] = NULL
                     self._deactivate_slab(s, slab, freelist)
@@ -311,7 +314,9 @@ class Slub6(SlubAllocator):
         slab = table[n + S_NEXT]
         while slab != n:
             following = table[slab + S_NEXT]
-            if self._pfmemalloc_match(s, slab, gfp):
+            if not self._pfmemalloc_match(s, slab, gfp):
+                self._refused = True
+            else:
                 # acquire_slab
                 table[slab + S_FLAGS] |= SLAB_FROZEN
                 remove_partial(s, n, slab)

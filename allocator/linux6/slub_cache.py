@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from allocator import leak
 from allocator.config import PAGE_SIZE
 from allocator.linux6.gfp import _GFP_COMP, _GFP_DMA, _GFP_DMA32, _GFP_RECLAIMABLE
 from allocator.linux6.slab_common import SLAB_CACHE_DMA32, SLAB_NEVER_MERGE, may_merge
@@ -27,7 +28,7 @@ LEAK_FAST_PATH: Final = LEAKS
 """The fast path does not look."""
 LEAK_NOFAIL_SLAB: Final = LEAKS + 1
 """The slab was grown from the reserve for a ``__GFP_NOFAIL`` caller."""
-LEAK_NAMES: Final = ("fast_path", "nofail_slab")
+LEAK_NAMES: Final = (leak.FAST_PATH, leak.NOFAIL)
 
 KMALLOC_SHIFT_LOW: Final = 3
 

@@ -167,14 +167,14 @@ class _Progress:
         self._task = task
         self._due = 0.0
 
-    def show(self, sent: Sent, reader: TraceReader) -> None:
+    def show(self, sent: Sent, size: int | None) -> None:
         now = time.monotonic()
         if now >= self._due:
             self._due = now + _PROGRESS_INTERVAL
             self._progress.update(
                 self._task,
-                completed=reader.bytes_read,
-                total=reader.size,
+                completed=sent.offset,
+                total=size,
                 events=f"{sent.events:,} events",
             )
 

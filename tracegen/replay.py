@@ -54,6 +54,8 @@ class Sent:
     """Batches that the daemon had from an earlier run."""
     resent: int = 0
     plays: int = 0
+    offset: int = 0
+    """Bytes of the trace that this play is through with, decompressed."""
     epochs: dict[str, int] = field(default_factory=dict)
     """The last epoch of each source."""
 
@@ -68,14 +70,18 @@ class _Stream:
 
 
 class Replay:
-    """Plays traces to one daemon; ``interrupted`` is asked whenever it waits."""
+    """Plays traces to one daemon.
+
+    ``interrupted`` is asked whenever it waits. ``progress`` is told, after each batch, what
+    has been sent and how many bytes the trace has, if that is known.
+    """
 
     def __init__(
         self,
         plan: Plan,
         *,
         interrupted: Callable[[], bool] = lambda: False,
-        progress: Callable[[Sent, TraceReader], None] = lambda _sent, _reader: None,
+        progress: Callable[[Sent, int | None], None] = lambda _sent, _size: None,
         clock: Callable[[], float] = time.monotonic,
         epoch_clock: Callable[[], int] = time.time_ns,
     ) -> None:
@@ -88,6 +94,7 @@ class Replay:
         self._last_epoch = 0
         self._streams: dict[str, _Stream] = {}
         self._current: Sender | None = None
+        self._size: int | None = None
         self._pace_from: tuple[int, float] | None = None
 
     def run(self, path: str) -> Sent:
@@ -116,11 +123,12 @@ class Replay:
         self._pace_from = None
         with TraceReader(path, check_events=False, before_read=self._await_input) as reader:
             for entry in reader:
+                self._size = reader.size
                 if isinstance(entry.batch, HeaderBatch):
                     self._open(entry.batch, entry.data)
                 else:
                     self._forward(entry.batch, entry.data)
-                self._progress(self.sent, reader)
+                self.sent.offset = entry.offset + len(entry.data)
         for stream in self._streams.values():
             self._finish(stream)
 
@@ -194,6 +202,7 @@ class Replay:
         sender.send(seq, data, events)
         self.sent.batches += 1
         self.sent.events += events
+        self._progress(self.sent, self._size)
 
     def _finish(self, stream: _Stream) -> None:
         """Wait for the last acknowledgement of the epoch."""

@@ -155,8 +155,8 @@ class TraceReader:
         self._limits = limits
         self._check_events = check_events
         self._before_read = before_read
-        self.bytes_read = 0
-        """Bytes taken from the file so far, compressed ones if it is compressed."""
+        self.compressed = False
+        """Known once reading has begun."""
         self._file = self._open(path)
 
     def _open(self, path: str) -> BinaryIO:
@@ -171,9 +171,9 @@ class TraceReader:
 
     @property
     def size(self) -> int | None:
-        """Bytes of the file, None for a pipe."""
+        """Bytes that the batches will take in all, if that can be known beforehand."""
         status = os.fstat(self._file.fileno())
-        return status.st_size if stat.S_ISREG(status.st_mode) else None
+        return status.st_size if stat.S_ISREG(status.st_mode) and not self.compressed else None
 
     def close(self) -> None:
         """Close the file; standard input stays open."""
@@ -205,11 +205,9 @@ class TraceReader:
         if self._before_read is not None:
             self._before_read(self._file.fileno())
         try:
-            chunk = self._file.read(_CHUNK)
+            return self._file.read(_CHUNK)
         except OSError as error:
             raise FileError(f"cannot read {self.name}: {error.strerror}") from error
-        self.bytes_read += len(chunk)
-        return chunk
 
     def frames(self) -> Iterator[tuple[int, int, bytes]]:
         """Cut the stream into ``(number, offset, bytes)`` of batches, not looked into."""
@@ -220,7 +218,8 @@ class TraceReader:
                 break
             first += more
         read = self._read
-        if first.startswith(_ZSTD_MAGIC):
+        self.compressed = first.startswith(_ZSTD_MAGIC)
+        if self.compressed:
             read = _ZstdInput(first, self._read, self.name).read
             first = read()
         if not first:

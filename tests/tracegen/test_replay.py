@@ -53,7 +53,8 @@ def test_a_trace_is_forwarded_byte_for_byte(
     sent = Replay(Plan(daemon.address, 30)).run(trace)
 
     assert Path(trace).read_bytes() == b"".join(storage.stored["a", 1])
-    assert Sent(batches=10, events=45, plays=1, epochs={"a": 1}) == sent
+    size = Path(trace).stat().st_size
+    assert Sent(batches=10, events=45, plays=1, offset=size, epochs={"a": 1}) == sent
 
 
 def test_a_trace_sent_twice_is_there_once(
@@ -202,13 +203,25 @@ def test_the_pace_is_the_traces_own_time(daemon: RouterDaemon, trace: str) -> No
     replay = Replay(
         Plan(daemon.address, None, speed=0.1),
         clock=clock,
-        progress=lambda _sent, _reader: times.append(clock.now),
+        progress=lambda _sent, _size: times.append(clock.now),
     )
     replay.run(trace)
 
     # The header, then nine batches whose first events are 5 ms apart: 50 ms at this speed.
     # The clock shows the first one's time a little late.
     assert times[9] - times[1] > 8 * 0.050 - 0.05
+
+
+def test_progress_is_told_batch_by_batch(daemon: RouterDaemon, trace: str) -> None:
+    """Events sent, bytes done, and the whole size where it is known."""
+    told: list[tuple[int, int | None]] = []
+
+    Replay(
+        Plan(daemon.address, 30), progress=lambda sent, size: told.append((sent.events, size))
+    ).run(trace)
+
+    size = Path(trace).stat().st_size
+    assert [(5 * batch, size) for batch in range(10)] == told
 
 
 def test_a_speed_of_max_does_not_wait(daemon: RouterDaemon, trace: str) -> None:

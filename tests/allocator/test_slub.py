@@ -360,6 +360,18 @@ def test_a_remote_node_gives_slabs_it_has_in_plenty(spare: int, remote: bool) ->
     assert (OBJ_NODE_PARTIAL if remote else OBJ_NEW_SLAB) == driver.outcome
 
 
+def test_who_asks_for_a_node_gets_no_slab_of_another() -> None:
+    """get_any_partial is for callers who named no node, not even for node 0."""
+    driver = Driver(nodes=2)
+    for slab in [driver.fill(1) for _ in range(6)]:
+        driver.free(slab[0], cpu=1)
+    driver.machine.reap(1)
+
+    driver.alloc(0, node=0)
+
+    assert OBJ_NEW_SLAB == driver.outcome
+
+
 # The patch.
 
 

@@ -43,6 +43,8 @@ def boot(*, cpus: int = 2, merge: bool = False, kmalloc: bool = False) -> Machin
         (2, 2048, 8, HWCACHE_ALIGN, (2048, 64, 16, 3, 2, 0, 5, 6)),
         (2, 560, 0, RECLAIM_ACCOUNT, (560, 8, 14, 1, 7, 0, 5, 13)),
         (2, 8192, 0, HWCACHE_ALIGN, (8192, 64, 4, 3, 1, 1, 6, 2)),
+        # Order 0 would waste over 1/16, order 1 does not.
+        (1, 344, 0, 0, (344, 8, 23, 1, 11, 0, 5, 13)),
         # Small objects share a cache line instead of wasting it.
         (2, 24, 0, HWCACHE_ALIGN, (32, 32, 128, 0, 128, 0, 5, 30)),
         # Objects that need more than the largest ordinary order.

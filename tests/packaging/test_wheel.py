@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("allocator", "tracegen", "daemon", "dashboards")
-LITTER = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so")
+LITTER = shutil.ignore_patterns("__pycache__", "*.pyc", "*.so", ".*")
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,9 @@ def test_every_file_of_the_rooms_is_in_the_wheel(wheel: zipfile.ZipFile) -> None
         path.relative_to(ROOT).as_posix()
         for room in ROOMS
         for path in (ROOT / room).rglob("*")
-        if path.is_file() and "__pycache__" not in path.parts
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and not any(part.startswith(".") for part in path.relative_to(ROOT).parts)
     }
     shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
 

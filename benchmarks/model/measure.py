@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from streams import cache_specs, machine_config
+from streams import GFP_FLAVOUR, cache_specs, machine_config
 
 import allocator
 from allocator.machine import Machine
@@ -52,7 +52,7 @@ def replay(variant: str, pages: int, repeats: int, folder: Path) -> dict[str, ob
     rss = 0
     for _ in range(repeats):
         before = _rss()
-        machine = Machine(machine_config(pages), parse_variant(variant), cache_specs())
+        machine = Machine(machine_config(pages), parse_variant(variant), cache_specs(), GFP_FLAVOUR)
         machine.apply(warmup)
         rss = _rss() - before
         start = time.perf_counter_ns()

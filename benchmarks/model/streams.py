@@ -19,6 +19,7 @@ SIZES = (32, 64, 96, 128, 192, 256, 512, 1024)
 CPUS = 4
 GIBIBYTE_PAGES = 1 << 18
 GFP_KERNEL = 0xD0
+GFP_FLAVOUR = "v3.3"
 
 _pack = struct.Struct("<QQIIHhBBH").pack
 _CHUNK = 1 << 15

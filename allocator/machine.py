@@ -21,6 +21,7 @@ from librt.vecs import append, vec
 from mypy_extensions import i64
 
 from allocator.config import PAGE_SIZE, CacheSpec, MachineConfig
+from allocator.effect import ACTIVATED, DEACTIVATED, MARKED, WRONGLY
 from allocator.events import (
     CPU_AT,
     CTX_COLD,
@@ -45,6 +46,7 @@ from allocator.events import (
 from allocator.gfp import FLAVOURS, translate
 from allocator.handles import ABSENT, HandleTable
 from allocator.kernel import boot_kernel
+from allocator.mem_map import PAGEBLOCK_MASK, PAGEBLOCK_ORDER
 from allocator.object_allocator import (
     INDEX_MASK,
     INDEX_SHIFT,
@@ -71,6 +73,7 @@ from allocator.outcome import (
     NR_KINDS,
     NR_OUTCOMES,
     OBJ_LARGE,
+    OBJ_ZERO_SIZE,
     OUTCOME_NAMES,
 )
 from allocator.page_allocator import NO_ALLOC_FLAGS, NO_PAGE, PageAllocator
@@ -87,6 +90,8 @@ _PAGE: Final = 0
 _OBJECT: Final = 1
 """Payload objp."""
 _DENIED: Final = 2
+_ZERO_SIZE: Final = 3
+"""What kmalloc(0) gives: a pointer that kfree takes and ignores."""
 _LARGE: Final = 3
 """A large kmalloc. Payload as of a page."""
 _CACHE_SHIFT: Final = 2
@@ -183,6 +188,7 @@ class Machine:
         "_last_gfp",
         "_last_value",
         "_memalloc_bits",
+        "_outcome",
         "_outcomes",
         "_sleep_bits",
         "_wakeup_calls_before",
@@ -234,6 +240,8 @@ class Machine:
         self.denied_frees: i64 = 0
         self.unknown_frees: i64 = 0
         self.reused_handles: i64 = 0
+        self._outcome: i64 = 0
+        """What the last allocation came to."""
         self._outcomes: vec[i64] = vec[i64]([0] * (NR_CALLERS * NR_KINDS * NR_OUTCOMES))
         general = len(objects.cache_stats())
         self._cache_counts: vec[i64] = vec[i64]([0] * (general * _CACHE_COUNTS))
@@ -348,6 +356,7 @@ class Machine:
         return CALLER_PLAIN if gfp & self._sleep_bits else CALLER_ATOMIC
 
     def _count(self, kind: i64, gfp: i64, outcome: i64) -> None:
+        self._outcome = outcome
         self._outcomes[(self._caller(gfp) * NR_KINDS + kind) * NR_OUTCOMES + outcome] += 1
 
     def _page_alloc(self, handle: i64, order: i64, gfp: i64, node: i64) -> i64:
@@ -380,6 +389,8 @@ class Machine:
         return outcome
 
     def _kmalloc(self, handle: i64, size: i64, gfp: i64, node: i64) -> i64:
+        if size == 0:
+            return self._kmalloc_nothing(handle, gfp)
         number = self.objects.kmalloc_cache(size, gfp)
         if number >= 0:
             return self._obj_alloc(handle, number, gfp, node, KIND_KMALLOC)
@@ -399,6 +410,16 @@ class Machine:
         self._count(KIND_KMALLOC, gfp, outcome)
         return outcome
 
+    def _kmalloc_nothing(self, handle: i64, gfp: i64) -> i64:
+        """``kmalloc(0)``: ZERO_SIZE_PTR."""
+        cell = self.handles.reserve(handle)
+        if cell == ABSENT:
+            self.reused_handles += 1
+            return 0
+        self.handles.fill(cell, _ZERO_SIZE)
+        self._count(KIND_KMALLOC, gfp, OBJ_ZERO_SIZE)
+        return OBJ_ZERO_SIZE
+
     def _free(self, handle: i64, cpu: i64, ctx: i64) -> None:
         value = self.handles.pop(handle)
         if value == ABSENT:
@@ -408,6 +429,9 @@ class Machine:
         payload = value >> _VALUE_SHIFT
         if kind == _DENIED:
             self.denied_frees += 1
+            return
+        if kind == _ZERO_SIZE:
+            self.object_frees += 1
             return
         self._enter(cpu, 0)
         if kind == _OBJECT:
@@ -424,13 +448,60 @@ class Machine:
             else:
                 self.pages.free_pages(pfn, order, ctx & CTX_COLD != 0)
 
+    def observe(self, records: bytes) -> bytes:
+        """Apply checked records; two bytes for each of them say what came of it.
+
+        The first is the outcome of an allocation (:mod:`allocator.outcome`), 0 for anything
+        else; the second are its effects (:mod:`allocator.effect`).
+        """
+        objects = self.objects
+        told = bytearray(len(records) // RECORD_SIZE * 2)
+        for index in range(len(records) // RECORD_SIZE):
+            marks = self.pages.pfmemalloc_marks
+            activations = objects.activations
+            deactivations = objects.deactivations
+            wrong = objects.wrong_deactivations
+            objects.leaked = 0
+            self._outcome = 0
+            self.apply(records[index * RECORD_SIZE : (index + 1) * RECORD_SIZE])
+            effects = objects.leaked
+            if self.pages.pfmemalloc_marks != marks:
+                effects |= MARKED
+            if objects.activations != activations:
+                effects |= ACTIVATED
+            if objects.deactivations != deactivations:
+                effects |= DEACTIVATED
+            if objects.wrong_deactivations != wrong:
+                effects |= WRONGLY
+            told[index * 2] = int(self._outcome)
+            told[index * 2 + 1] = int(effects)
+        return bytes(told)
+
     def tell(self, record: bytes) -> Story:
         """Apply one packed record and tell the story of it."""
         story = Story()
         self.pages.story = story
-        self.apply(record)
+        told = self.observe(record)
         self.pages.story = None
+        story.outcome = told[0]
+        story.effects = told[1]
         return story
+
+    def slab_of(self, handle: int) -> tuple[int, int]:
+        """(cache number, first pfn of its slab) of a live object; (-1, -1) for anything else."""
+        value = self.handles.get(handle)
+        if value == ABSENT or value & _KIND_MASK != _OBJECT:
+            return -1, -1
+        number = value >> _CACHE_SHIFT & _CACHE_MASK
+        return int(number), int(self.objects.slab_pfn(number, value >> _VALUE_SHIFT))
+
+    def page_pfmemalloc(self, pfn: int) -> bool:
+        """``page->pfmemalloc`` of a page frame, whoever has it."""
+        mem = self.pages.mem
+        block = pfn >> PAGEBLOCK_ORDER
+        if not mem.populated(block) and pfn & PAGEBLOCK_MASK:
+            return False
+        return self.pages.page_pfmemalloc(pfn)
 
     # One operation at a time.
 
@@ -533,7 +604,7 @@ class Machine:
         answer.wk = int(pages.kswapd_wakeups - self._wakeups_before)
         answer.wz = int(pages.wakeup_kswapd_calls - self._wakeup_calls_before)
         value = self.handles.get(handle) if handle else i64(ABSENT)
-        if value == ABSENT or value & _KIND_MASK == _DENIED:
+        if value == ABSENT or value & _KIND_MASK >= _DENIED:
             return
         payload = value >> _VALUE_SHIFT
         if value & _KIND_MASK == _OBJECT:
@@ -589,6 +660,8 @@ class Machine:
             pfmemalloc_active=objects.pfmemalloc_active,
             pfmemalloc_activations=int(objects.activations),
             pfmemalloc_deactivations=int(objects.deactivations),
+            pfmemalloc_wrong_deactivations=int(objects.wrong_deactivations),
+            pfmemalloc_marks=int(pages.pfmemalloc_marks),
             outcomes=self._outcome_counts(),
             zones=zones,
             caches=caches,

@@ -28,6 +28,8 @@ OBJ_NODE_PARTIAL: Final = 19
 OBJ_NEW_SLAB: Final = 20
 # kmalloc straight from the page allocator.
 OBJ_LARGE: Final = 21
+# kmalloc(0): ZERO_SIZE_PTR, which is no object.
+OBJ_ZERO_SIZE: Final = 22
 # Denied, from here on.
 FIRST_DENIED: Final = 24
 DENIED_WATERMARK: Final = 24
@@ -69,6 +71,7 @@ OUTCOME_NAMES: Final[dict[int, tuple[str, str]]] = {
     OBJ_NODE_PARTIAL: (RESULT_OK, "node_partial"),
     OBJ_NEW_SLAB: (RESULT_OK, "new_slab"),
     OBJ_LARGE: (RESULT_OK, "large"),
+    OBJ_ZERO_SIZE: (RESULT_OK, "zero_size"),
     DENIED_WATERMARK: (RESULT_DENIED, "watermark"),
     DENIED_PRESERVED: (RESULT_DENIED, "preserved"),
     DENIED_GROWTH: (RESULT_DENIED, "growth_failed"),

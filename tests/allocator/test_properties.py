@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from allocator.events import OBJ_ALLOC, PAGE_ALLOC
+from allocator.events import KMALLOC, OBJ_ALLOC, OBJ_FREE, PAGE_ALLOC
 from allocator.gfp import encode
 from allocator.machine import Machine
 from allocator.revision import parse_variant, variant_names
@@ -117,4 +117,19 @@ def test_odd_frees_are_counted_and_change_nothing(variant: str) -> None:
     stats = machine.stats()
 
     assert (1, 1, 1) == (stats.reused_handles, stats.unknown_frees, stats.denied_frees)
+    machine.verify()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_kmalloc_of_nothing_gives_a_pointer_that_kfree_ignores(variant: str) -> None:
+    """kmalloc(0) is ZERO_SIZE_PTR: counted as such, no object, and its free is in order."""
+    machine = Machine(random_config(Random(5)), parse_variant(variant), CACHES)
+    gfp = encode("GFP_KERNEL", machine.variant.revision.gfp_flavour)
+    machine.apply(record(KMALLOC, handle=1, gfp=gfp, arg=0))
+    machine.apply(record(OBJ_FREE, handle=1))
+
+    stats = machine.stats()
+
+    assert ["zero_size"] == [count.path for count in stats.outcomes]
+    assert (1, 0, 0) == (stats.object_frees, stats.unknown_frees, stats.live_handles)
     machine.verify()

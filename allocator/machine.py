@@ -90,10 +90,10 @@ _PAGE: Final = 0
 _OBJECT: Final = 1
 """Payload objp."""
 _DENIED: Final = 2
-_ZERO_SIZE: Final = 3
-"""What kmalloc(0) gives: a pointer that kfree takes and ignores."""
 _LARGE: Final = 3
-"""A large kmalloc. Payload as of a page."""
+"""A large kmalloc. Payload as of a page; its order is never 0."""
+_ZERO_SIZE: Final = _LARGE
+"""The whole value of what kmalloc(0) gives: a pointer that kfree takes and ignores."""
 _CACHE_SHIFT: Final = 2
 _CACHE_MASK: Final = 0x3FFF
 _VALUE_SHIFT: Final = 16
@@ -430,7 +430,7 @@ class Machine:
         if kind == _DENIED:
             self.denied_frees += 1
             return
-        if kind == _ZERO_SIZE:
+        if value == _ZERO_SIZE:
             self.object_frees += 1
             return
         self._enter(cpu, 0)
@@ -604,7 +604,7 @@ class Machine:
         answer.wk = int(pages.kswapd_wakeups - self._wakeups_before)
         answer.wz = int(pages.wakeup_kswapd_calls - self._wakeup_calls_before)
         value = self.handles.get(handle) if handle else i64(ABSENT)
-        if value == ABSENT or value & _KIND_MASK >= _DENIED:
+        if value == ABSENT or value == _ZERO_SIZE or value & _KIND_MASK == _DENIED:
             return
         payload = value >> _VALUE_SHIFT
         if value & _KIND_MASK == _OBJECT:
@@ -691,7 +691,7 @@ class Machine:
             payload = value >> _VALUE_SHIFT
             if value & _KIND_MASK == _OBJECT:
                 held[value >> _CACHE_SHIFT & _CACHE_MASK].append(payload)
-            elif value & _KIND_MASK != _DENIED:
+            elif value & _KIND_MASK != _DENIED and value != _ZERO_SIZE:
                 pages.append((payload >> _ORDER_BITS, payload & ((1 << _ORDER_BITS) - 1)))
         self.pages.verify(pages)
         self.objects.verify(held)

@@ -44,9 +44,11 @@ class ObjectAllocator:
         "activations",
         "current",
         "deactivations",
+        "leaked",
         "outcome",
         "pages",
         "pfmemalloc_active",
+        "wrong_deactivations",
     )
 
     def __init__(self, pages: PageAllocator, current: Task) -> None:
@@ -60,6 +62,10 @@ class ObjectAllocator:
         self.activations: i64 = 0
         """Flips of the global from false to true."""
         self.deactivations: i64 = 0
+        self.wrong_deactivations: i64 = 0
+        """Those of them that happened while flagged slabs were left."""
+        self.leaked: i64 = 0
+        """The last leak: 1 + its place in :meth:`leak_ways`; whoever wants to know sets it to 0."""
 
     def cache_create(self, name: str, size: int, align: int, flags: int) -> int:
         """``kmem_cache_create`` on cpu 0: the new cache's number (SLUB: maybe an alias)."""
@@ -127,6 +133,14 @@ class ObjectAllocator:
 
     def slab_pages(self) -> list[tuple[int, int]]:
         """(first pfn, order) of every slab."""
+        raise NotImplementedError
+
+    def leak_ways(self) -> tuple[str, ...]:
+        """The ways (:mod:`allocator.leak`) in which this allocator can leak the reserve."""
+        raise NotImplementedError
+
+    def flagged_slabs(self) -> list[tuple[int, int]]:
+        """(cache number, first pfn) of every slab that carries the flag, in no order."""
         raise NotImplementedError
 
     def inner_objects(self) -> list[tuple[int, int]]:

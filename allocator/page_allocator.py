@@ -31,6 +31,7 @@ class PageAllocator:
         "kswapd_wakeups",
         "mem",
         "outcome",
+        "pfmemalloc_marks",
         "stalled",
         "story",
         "wakeup_kswapd_calls",
@@ -50,6 +51,8 @@ class PageAllocator:
         """Calls of ``wake_all_kswapd`` since boot."""
         self.wakeup_kswapd_calls: i64 = 0
         """Calls of ``wakeup_kswapd``, since boot; counted from Linux 6.1 on."""
+        self.pfmemalloc_marks: i64 = 0
+        """Allocations that came with ``page->pfmemalloc`` set, since boot."""
         self.fail_in: i64 = 0
         """Fault injection (CONFIG_FAIL_PAGE_ALLOC): the n-th request from now fails; 0 none."""
         self.story: Story | None = None

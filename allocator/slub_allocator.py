@@ -119,6 +119,17 @@ class SlubAllocator(ObjectAllocator):
             zone.slab_unreclaimable += nr_pages
         return zone.nid
 
+    def _leak(self, s: KmemCache, way: i64, page: i64) -> None:
+        """Count an object of a flagged slab that goes to a caller who may not have it.
+
+        ``way`` is the word of the table that counts it.
+        """
+        s.table[way] += 1
+        self.leaked = way - LEAKS + 1
+        if self.pages.story is not None:
+            name = self._leak_names[way - LEAKS]
+            self.pages.story.leak(name, s.name, s.table[page + S_PFN])
+
     # Trimming.
 
     def reap(self) -> None:
@@ -227,6 +238,18 @@ class SlubAllocator(ObjectAllocator):
     def _leaks(self, s: KmemCache) -> dict[str, int]:
         """Reserve objects handed to callers without entitlement, by how it happened."""
         return {name: int(s.table[LEAKS + i]) for i, name in enumerate(self._leak_names)}
+
+    def leak_ways(self) -> tuple[str, ...]:
+        """The ways in which this allocator can leak the reserve."""
+        return self._leak_names
+
+    def flagged_slabs(self) -> list[tuple[int, int]]:
+        """(cache number, first pfn) of every flagged slab."""
+        return [
+            (int(s.number), int(s.table[s.flagged[i] + S_PFN]))
+            for s in self._slab_caches
+            for i in range(s.pfmemalloc_slabs)
+        ]
 
     def slab_pages(self) -> list[tuple[int, int]]:
         """(first pfn, order) of every slab."""

@@ -91,6 +91,10 @@ class MachineStats:
     pfmemalloc_active: bool
     pfmemalloc_activations: int
     pfmemalloc_deactivations: int
+    pfmemalloc_wrong_deactivations: int = 0
+    """Flips to false while flagged slabs were left."""
+    pfmemalloc_marks: int = 0
+    """Allocations of pages that came with ``page->pfmemalloc`` set."""
     outcomes: list[OutcomeCount] = field(default_factory=list)
     zones: list[ZoneStats] = field(default_factory=list)
     caches: list[CacheStats] = field(default_factory=list)

@@ -27,17 +27,36 @@ class Step:
 
 
 class Story:
-    """The steps of one event, in order."""
+    """The steps of one event, in order, and what they were about."""
 
-    __slots__ = ("steps",)
+    __slots__ = ("effects", "leaks", "outcome", "slabs", "steps")
 
     def __init__(self) -> None:
         """Begin an empty story."""
         self.steps: list[Step] = []
+        self.slabs: list[tuple[str, int]] = []
+        """The flagged slabs that decided something: cache and first pfn."""
+        self.leaks: list[str] = []
+        """The ways (:mod:`allocator.leak`) in which reserve objects went to the not entitled."""
+        self.outcome: int = 0
+        """What an allocation came to (:mod:`allocator.outcome`); 0 for anything else."""
+        self.effects: int = 0
+        """What else it did (:mod:`allocator.effect`)."""
 
     def add(self, function: str, text: str, rule: str = "") -> None:
         """Add a step."""
         self.steps.append(Step(function, text, rule))
+
+    def concerns(self, cache: str, pfn: i64) -> None:
+        """A flagged slab decided something."""
+        slab = (cache, int(pfn))
+        if slab not in self.slabs:
+            self.slabs.append(slab)
+
+    def leak(self, way: str, cache: str, pfn: i64) -> None:
+        """An object of a flagged slab goes to a caller who may not have it."""
+        self.leaks.append(way)
+        self.concerns(cache, pfn)
 
     def rules(self) -> list[str]:
         """The rules that decided, in order, each once."""

@@ -419,6 +419,7 @@ class Linux3PageAllocator(PageAllocator):
     def _set_page_pfmemalloc(self, page: i64, zone: Zone, order: i64) -> None:
         self.mem.state[page] = PG_ALLOCATED | PG_PFMEMALLOC
         zone.pfmemalloc_pages += 1 << order
+        self.pfmemalloc_marks += 1
         if self.story is not None:
             why = (
                 "the caller has ALLOC_PFMEMALLOC on the slow path"

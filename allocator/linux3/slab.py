@@ -147,7 +147,6 @@ class Slab3(ObjectAllocator):
         "_slab_reap_node",
         "_tags",
         "caches",
-        "wrong_deactivations",
     )
 
     def __init__(
@@ -185,7 +184,6 @@ class Slab3(ObjectAllocator):
         """Slabs of all caches with any flagged page."""
         self._cleared_by: i64 = LEAK_WRONG_CACHE
         """How the global last became false while flagged slabs remained."""
-        self.wrong_deactivations: i64 = 0
         self._refused: bool = False
         """Whether an array kept a reserve object from this allocation."""
         self.caches: list[KmemCache] = []
@@ -301,7 +299,7 @@ class Slab3(ObjectAllocator):
         l3 = cachep.nodelists[self.current.node]
         free_head = l3.head + SLABS_FREE
         if cachep.table[free_head] != free_head and force_refill:
-            cachep.leaks[LEAK_FORCED_REFILL] += 1
+            self._leak(cachep, LEAK_FORCED_REFILL, objp)
             if self.pages.story is not None:
                 slab_story.unflagged(self.pages.story, cachep.table[(objp >> SLAB_SHIFT) + S_PFN])
             self._clear_slab_pfmemalloc(cachep, objp >> SLAB_SHIFT)
@@ -309,7 +307,9 @@ class Slab3(ObjectAllocator):
             return objp ^ TAG
         ac.avail = avail + 1
         if self.pages.story is not None:
-            slab_story.refused(self.pages.story, avail + 1 - self._first_searched)
+            pfn = cachep.table[(objp >> SLAB_SHIFT) + S_PFN]
+            searched = avail + 1 - self._first_searched
+            slab_story.refused(self.pages.story, searched, cachep.name, pfn)
         self._refused = True
         return NO_OBJECT
 
@@ -351,19 +351,28 @@ class Slab3(ObjectAllocator):
         if objp == NO_OBJECT:
             self.outcome = DENIED_PRESERVED if self._refused else DENIED_GROWTH
         elif cachep.pfmemalloc_slabs > 0 and self._page_flagged(cachep, objp):
-            self._count_leak(cachep, gfp)
+            self._count_leak(cachep, gfp, objp)
         return objp
 
-    def _count_leak(self, cachep: KmemCache, gfp: i64) -> None:
+    def _count_leak(self, cachep: KmemCache, gfp: i64, objp: i64) -> None:
         """Name the way in which a reserve object came out, if the caller may not have it."""
         if self._page_alloc.gfp_pfmemalloc_allowed(gfp):
             return
         if self.outcome == OBJ_NODE or self.outcome == OBJ_FALLBACK:
-            cachep.leaks[LEAK_NODE_PATH] += 1
+            self._leak(cachep, LEAK_NODE_PATH, objp)
         elif not self._tags:
-            cachep.leaks[LEAK_NO_MEMALLOC_SOCKS] += 1
+            self._leak(cachep, LEAK_NO_MEMALLOC_SOCKS, objp)
         elif self.outcome != OBJ_FORCED_REFILL:
-            cachep.leaks[self._cleared_by] += 1
+            self._leak(cachep, self._cleared_by, objp)
+
+    def _leak(self, cachep: KmemCache, way: i64, objp: i64) -> None:
+        """Count a reserve object that goes to a caller who may not have it."""
+        cachep.leaks[way] += 1
+        self.leaked = way + 1
+        if self.pages.story is not None:
+            self.pages.story.leak(
+                LEAK_NAMES[way], cachep.name, cachep.table[(objp >> SLAB_SHIFT) + S_PFN]
+            )
 
     def _kmem_cache_alloc_node(self, cachep: KmemCache, flags: i64, nodeid: i64) -> i64:
         """``kmem_cache_alloc_node``: ``__cache_alloc_node``, or any node without CONFIG_NUMA."""
@@ -871,6 +880,18 @@ class Slab3(ObjectAllocator):
             (int(c.table[slabp + S_PFN]), int(c.gfporder))
             for c in self.caches
             for slabp in _all_slabs(c)
+        ]
+
+    def leak_ways(self) -> tuple[str, ...]:
+        """The ways in which this allocator can leak the reserve."""
+        return LEAK_NAMES
+
+    def flagged_slabs(self) -> list[tuple[int, int]]:
+        """(cache number, first pfn) of every slab with a flagged page."""
+        return [
+            (int(c.number), int(c.table[c.flagged[i] + S_PFN]))
+            for c in self.caches
+            for i in range(c.pfmemalloc_slabs)
         ]
 
     def inner_objects(self) -> list[tuple[int, int]]:

@@ -37,10 +37,14 @@ def unflagged(story: Story, pfn: i64) -> None:
     story.add("ac_get_obj", text, "A4")
 
 
-def refused(story: Story, searched: i64) -> None:
+def refused(story: Story, searched: i64, cache: str, pfn: i64) -> None:
     """A4, last case."""
-    text = f"the {int(searched)} entries searched are tagged, the caller not entitled: refused"
+    text = (
+        f"the {int(searched)} entries searched are tagged, the top one of slab {int(pfn)}; the"
+        " caller is not entitled: refused"
+    )
     story.add("ac_get_obj", text, "A4")
+    story.concerns(cache, pfn)
 
 
 def cleared(story: Story, cache: str, node: i64, remaining: i64) -> None:

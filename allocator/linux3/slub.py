@@ -26,6 +26,7 @@ from __future__ import annotations
 
 from mypy_extensions import i64
 
+from allocator import slub_story
 from allocator.config import MachineConfig
 from allocator.linux3.gfp import (
     _GFP_COMP,
@@ -208,7 +209,7 @@ class Slub3(SlubAllocator):
             flags = table[page + S_FLAGS]
             # node_match, and in the seed pfmemalloc_match (U5)
             if (node < 0 or flags >> S_NODE_SHIFT & S_NODE_MASK == node) and (
-                not flags & SLAB_PFMEMALLOC or self._fast_path_serves(s, gfp)
+                not flags & SLAB_PFMEMALLOC or self._fast_path_serves(s, page, gfp)
             ):
                 table[c + C_FREELIST] = table[freelist]
                 table[ALLOC_FASTPATH] += 1
@@ -220,15 +221,19 @@ class Slub3(SlubAllocator):
             self.outcome = DENIED_GROWTH if self._refused == NULL else DENIED_PRESERVED
         return objp
 
-    def _fast_path_serves(self, s: KmemCache, gfp: i64) -> bool:
+    def _fast_path_serves(self, s: KmemCache, page: i64, gfp: i64) -> bool:
         """Whether the fast path hands this caller an object of a flagged slab."""
         if not self._page_alloc.gfp_pfmemalloc_allowed(gfp):
             if self._check_in_fast_path:
+                if self.pages.story is not None:
+                    slub_story.fast_path_looked(self.pages.story, s.table[page + S_PFN])
                 return False
-            s.table[LEAK_FAST_PATH] += 1
+            if self.pages.story is not None:
+                slub_story.fast_path_blind(self.pages.story, s.table[page + S_PFN])
+            self._leak(s, LEAK_FAST_PATH, page)
         return True
 
-    def _pfmemalloc_match(self, s: KmemCache, page: i64, gfp: i64) -> bool:
+    def _pfmemalloc_match(self, s: KmemCache, page: i64, gfp: i64, where: str) -> bool:
         """``pfmemalloc_match`` (U3): a flagged slab is for entitled callers."""
         table = s.table
         if not table[page + S_FLAGS] & SLAB_PFMEMALLOC:
@@ -236,27 +241,40 @@ class Slub3(SlubAllocator):
         if self._page_alloc.gfp_pfmemalloc_allowed(gfp):
             return True
         table[PFMEMALLOC_MISMATCH] += 1
+        if self.pages.story is not None:
+            slub_story.mismatch(self.pages.story, s.name, table[page + S_PFN], where)
         return False
 
     def _slab_alloc(self, s: KmemCache, c: i64, gfp: i64, node: i64) -> i64:
         """``__slab_alloc``: the cpu slab if it will do, else another (U4)."""
         table = s.table
         page = table[c + C_PAGE]
+        if page == NULL and self.pages.story is not None:
+            slub_story.no_cpu_slab(self.pages.story, s.name, self.current.cpu)
         self.outcome = OBJ_CPU_SLAB
         while True:
             if page != NULL:
                 freelist = table[c + C_FREELIST]
                 if node >= 0 and table[page + S_FLAGS] >> S_NODE_SHIFT & S_NODE_MASK != node:
                     table[ALLOC_NODE_MISMATCH] += 1
+                    if self.pages.story is not None:
+                        slub_story.node_mismatch(self.pages.story, table[page + S_PFN], node)
                     self._deactivate_slab(s, page, freelist)
-                elif not self._pfmemalloc_match(s, page, gfp):
+                elif not self._pfmemalloc_match(s, page, gfp, "the cpu slab"):
                     if freelist != NULL or table[page + S_FREELIST] != NULL:
                         self._refused = page
+                    if self.pages.story is not None:
+                        slub_story.put_back(self.pages.story, table[page + S_PFN])
                     self._deactivate_slab(s, page, freelist)
                 else:
                     if freelist == NULL:
                         table[ALLOC_SLOWPATH] += 1
                         freelist = get_freelist(s, page)
+                        if self.pages.story is not None:
+                            if freelist == NULL:
+                                slub_story.emptied(self.pages.story, table[page + S_PFN])
+                            else:
+                                slub_story.freed_by_others(self.pages.story, table[page + S_PFN])
                     if freelist != NULL:
                         return self._load_freelist(s, c, page, freelist, gfp)
                 table[c + C_PAGE] = NULL
@@ -268,12 +286,19 @@ class Slub3(SlubAllocator):
             table[c + C_PARTIAL] = table[page + S_NEXT]
             table[c + C_PAGE] = page
             table[CPU_PARTIAL_ALLOC] += 1
+            if self.pages.story is not None:
+                flagged = table[page + S_FLAGS] & SLAB_PFMEMALLOC != 0
+                slub_story.from_cpu_partial(self.pages.story, table[page + S_PFN], flagged)
             self.outcome = OBJ_CPU_PARTIAL
         freelist = self._get_partial(s, c, gfp, node)
         if freelist == NULL:
+            if self.pages.story is not None:
+                slub_story.no_partial(self.pages.story)
             # new_slab_objects. The cpu cannot have got a slab meanwhile.
             page = self._new_slab(s, gfp, node)
             if page == NULL:
+                if self.pages.story is not None:
+                    slub_story.no_pages(self.pages.story, s.name)
                 return NO_OBJECT
             table = s.table
             freelist = table[page + S_FREELIST]
@@ -290,7 +315,8 @@ class Slub3(SlubAllocator):
         table[c + C_FREELIST] = table[freelist]
         if table[page + S_FLAGS] & SLAB_PFMEMALLOC:
             if not self._page_alloc.gfp_pfmemalloc_allowed(gfp):
-                table[LEAK_SAME_SLAB if page == self._refused else LEAK_PARTIAL_SLAB] += 1
+                way = LEAK_SAME_SLAB if page == self._refused else LEAK_PARTIAL_SLAB
+                self._leak(s, way, page)
         return page << SLAB_SHIFT | (freelist - page - SLAB_WORDS) << INDEX_SHIFT
 
     # Partial slabs.
@@ -328,7 +354,9 @@ class Slub3(SlubAllocator):
         page = table[n + S_NEXT]
         while page != n:
             page2 = table[page + S_NEXT]
-            if self._match_in_partial and not self._pfmemalloc_match(s, page, gfp):
+            if self._match_in_partial and not self._pfmemalloc_match(
+                s, page, gfp, "on a node's partial list"
+            ):
                 self._refused = page
                 page = page2
                 continue
@@ -341,6 +369,14 @@ class Slub3(SlubAllocator):
                 table[page + S_INUSE] = table[page + S_OBJECTS]
                 table[c + C_PAGE] = page
                 table[ALLOC_FROM_PARTIAL] += 1
+                if self.pages.story is not None:
+                    flags = table[page + S_FLAGS]
+                    slub_story.from_node_partial(
+                        self.pages.story,
+                        table[page + S_PFN],
+                        flags >> S_NODE_SHIFT & S_NODE_MASK,
+                        flags & SLAB_PFMEMALLOC != 0,
+                    )
                 self.outcome = OBJ_NODE_PARTIAL
             elif self._put_cpu_partial(s, c, page, drain=False) > s.cpu_partial // 2:
                 break
@@ -430,7 +466,14 @@ class Slub3(SlubAllocator):
             table[DEACTIVATE_EMPTY] += 1
             self._discard_slab(s, page)
             table[FREE_SLAB] += 1
-        elif prior == NULL:
+            return
+        if self.pages.story is not None:
+            place = "to no list" if prior == NULL else "to the head of its node's partial list"
+            if to_tail:
+                place = "to the tail of its node's partial list"
+            free = table[page + S_OBJECTS] - inuse
+            slub_story.deactivated(self.pages.story, table[page + S_PFN], free, place)
+        if prior == NULL:
             table[DEACTIVATE_FULL] += 1
         else:
             add_partial(s, n, page, to_tail=to_tail)
@@ -451,6 +494,8 @@ class Slub3(SlubAllocator):
             (flags | _GFP_NOWARN | _GFP_NORETRY) & ~_GFP_NOFAIL, order, node
         )
         if pfn == NO_PAGE:
+            if self.pages.story is not None:
+                slub_story.smaller_order(self.pages.story, order, s.min_order)
             order = s.min_order
             objects = s.min_objects
             pfn = self._page_alloc.alloc_pages(flags, order, node)
@@ -466,8 +511,11 @@ class Slub3(SlubAllocator):
         table[page + S_OBJECTS] = objects
         table[page + S_FLAGS] = nid << S_NODE_SHIFT | order << S_ORDER_SHIFT | SLAB_FROZEN
         table[page + S_PFN] = pfn
-        if self._patched and self._page_alloc.page_pfmemalloc(pfn):
+        flagged = self._patched and self._page_alloc.page_pfmemalloc(pfn)
+        if flagged:
             s.flagged_add(page)
+        if self.pages.story is not None:
+            slub_story.grown(self.pages.story, s.name, pfn, objects, nid, flagged)
         last = freelist + objects - 1
         while freelist < last:
             table[freelist] = freelist + 1
@@ -485,6 +533,8 @@ class Slub3(SlubAllocator):
         order = flags >> S_ORDER_SHIFT & S_ORDER_MASK
         if flags & SLAB_PFMEMALLOC:
             s.flagged_remove(page)
+        if self.pages.story is not None:
+            slub_story.discarded(self.pages.story, pfn, flags & SLAB_PFMEMALLOC != 0)
         s.nr_slabs -= 1
         s.total_objects -= table[page + S_OBJECTS]
         s.recycle(page)

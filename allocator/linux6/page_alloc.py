@@ -410,6 +410,7 @@ class Linux6PageAllocator(PageAllocator):
         if alloc_flags & ALLOC_NO_WATERMARKS:
             self.mem.state[page] = PG_ALLOCATED | PG_PFMEMALLOC
             zone.pfmemalloc_pages += 1 << order
+            self.pfmemalloc_marks += 1
         else:
             self.mem.state[page] = PG_ALLOCATED
         if alloc_flags & ALLOC_HIGHATOMIC:

@@ -287,7 +287,12 @@ class Slab6(ObjectAllocator):
         if cachep.table[
             (objp >> SLAB_SHIFT) + S_FLAGS
         ] & SLAB_PFMEMALLOC and not self._page_alloc.gfp_pfmemalloc_allowed(flags):
-            cachep.leaks[LEAK_SHARED_ARRAY if objp & TAG else LEAK_GROW_FILLS_ARRAY] += 1
+            way = LEAK_SHARED_ARRAY if objp & TAG else LEAK_GROW_FILLS_ARRAY
+            cachep.leaks[way] += 1
+            self.leaked = way + 1
+            if self.pages.story is not None:
+                pfn = cachep.table[(objp >> SLAB_SHIFT) + S_PFN]
+                self.pages.story.leak(LEAK_NAMES[way], cachep.name, pfn)
         return objp & ~TAG
 
     def _cache_alloc_refill(self, cachep: KmemCache, ac: ArrayCache, flags: i64) -> i64:
@@ -811,6 +816,18 @@ class Slab6(ObjectAllocator):
             (int(c.table[slabp + S_PFN]), int(c.gfporder))
             for c in self._caches
             for slabp in _all_slabs(c)
+        ]
+
+    def leak_ways(self) -> tuple[str, ...]:
+        """The ways in which this allocator can leak the reserve."""
+        return LEAK_NAMES
+
+    def flagged_slabs(self) -> list[tuple[int, int]]:
+        """(cache number, first pfn) of every flagged slab."""
+        return [
+            (int(c.number), int(c.table[c.flagged[i] + S_PFN]))
+            for c in self._caches
+            for i in range(c.pfmemalloc_slabs)
         ]
 
     def inner_objects(self) -> list[tuple[int, int]]:

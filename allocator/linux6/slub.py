@@ -202,7 +202,7 @@ class Slub6(SlubAllocator):
                 table[c + C_FREELIST] = table[freelist]
                 table[ALLOC_FASTPATH] += 1
                 if flags & SLAB_PFMEMALLOC and not self._page_alloc.gfp_pfmemalloc_allowed(gfp):
-                    table[LEAK_FAST_PATH] += 1
+                    self._leak(s, LEAK_FAST_PATH, slab)
                 self.outcome = OBJ_CPU_FREELIST
                 return slab << SLAB_SHIFT | (freelist - slab - SLAB_WORDS) << INDEX_SHIFT
         self._refused = False
@@ -271,7 +271,7 @@ class Slub6(SlubAllocator):
         table[slab + S_FLAGS] |= SLAB_FROZEN
         if not self._pfmemalloc_match(s, slab, gfp):
             # One object for this caller; further ones are not made easier to get.
-            table[LEAK_NOFAIL_SLAB] += 1
+            self._leak(s, LEAK_NOFAIL_SLAB, slab)
             self._deactivate_slab(s, slab, table[freelist])
             return slab << SLAB_SHIFT | (freelist - slab - SLAB_WORDS) << INDEX_SHIFT
         # retry_load_slab: the cpu cannot have got a slab meanwhile.

@@ -91,6 +91,8 @@ def restore(machine: Machine, data: bytes) -> None:
 def _array_like(old: Any, raw: memoryview) -> Any:  # noqa: ANN401 - vec[i64] or vec[u8]
     code = memoryview(old).format
     if code == "q":
+        if len(raw) % _INT.size:
+            raise SnapshotError("an array of the snapshot ends in the middle of a number")
         return vec[i64](raw.cast("q"))
     return vec[u8](raw)
 

@@ -21,8 +21,9 @@ from daemon.settings import split_address
 
 SCREEN_SECONDS: Final = 0.4
 LINE_SECONDS: Final = 5.0
-RATE_READINGS: Final = 6
-"""Rates are taken over the last so many readings."""
+RATE_SECONDS: Final = 3.0
+"""Rates are taken over about so long: over the readings since then, and always over two."""
+RATE_READINGS: Final = 16
 
 Pause = Callable[[float], bool]
 """Waits for so many seconds at most; True means go on watching."""
@@ -46,12 +47,13 @@ class Feed:
         return state
 
     def rates(self) -> Rates:
-        """Return events a second of every source, over the last few readings."""
-        rates = {}
+        """Return events a second of every source, over the last seconds."""
+        rates: dict[str, float] = {}
+        now, state = self._readings[-1] if self._readings else (0.0, State(sources={}))
         for then, before in reversed(self._readings):
             for name, source in before.sources.items():
-                now, state = self._readings[-1]
-                if now > then and name in state.sources:
+                recent = name not in rates or now - then <= RATE_SECONDS
+                if now > then and recent and name in state.sources:
                     came = max(0, state.sources[name].events - source.events)
                     rates[name] = came / (now - then)
         return Rates(rates)

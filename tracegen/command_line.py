@@ -32,6 +32,15 @@ def fail(text: str, exit_code: int, command: str = "pfmemd") -> NoReturn:
 class CommandGroup(click.Group):
     """The top of a command line, whose failures are told in one line."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # click's own
+        super().__init__(*args, **kwargs)
+        _keep_layout(self)
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        """Register a command; see :meth:`click.Group.add_command`."""
+        _keep_layout(cmd)
+        super().add_command(cmd, name)
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -63,3 +72,16 @@ class CommandGroup(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             fail("whoever read the output has gone", EXIT_STOPPED, command)
         sys.exit(result if isinstance(result, int) else EXIT_GOOD)
+
+
+def _keep_layout(command: click.Command) -> None:
+    r"""Give click the mark by which it leaves a paragraph of the help as it is laid out.
+
+    The mark is the character ``\b``; in a raw docstring, which the linter asks for, it is
+    a backslash and a letter.
+    """
+    if command.help is not None:
+        command.help = command.help.replace("\\b", "\b")
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _keep_layout(inner)

@@ -175,6 +175,25 @@ class Answer:
         self.large: bool = False
 
 
+class Request:
+    """Who asks for what in an allocation's record, in the terms of the machine's revision."""
+
+    __slots__ = ("cache", "caller", "entitled", "gfp", "memalloc_lent")
+
+    def __init__(
+        self, caller: str, entitled: bool, cache: str, gfp: int, memalloc_lent: bool
+    ) -> None:
+        """``memalloc_lent``: PF_MEMALLOC stands in for a ``__GFP_MEMALLOC`` not known here."""
+        self.caller: str = caller
+        """One of CALLER_NAMES (:mod:`allocator.outcome`)."""
+        self.entitled: bool = entitled
+        """``gfp_pfmemalloc_allowed`` (P2)."""
+        self.cache: str = cache
+        """The cache that serves it; empty for pages."""
+        self.gfp: int = gfp
+        self.memalloc_lent: bool = memalloc_lent
+
+
 class Machine:
     """A machine of one configuration, run by one allocator at one revision."""
 
@@ -486,6 +505,28 @@ class Machine:
         story.outcome = told[0]
         story.effects = told[1]
         return story
+
+    def request(self, record: bytes) -> Request:
+        """Read an allocation's record as :meth:`apply` would; nothing is applied."""
+        word = read_i64_le(record, CPU_AT)
+        op = word >> 32 & 0xFF
+        demand = read_i64_le(record, GFP_AT)
+        arg = demand >> 32 & 0xFFFFFFFF
+        value = self._translated(demand & 0xFFFFFFFF)
+        gfp = value >> 1
+        self._enter(word & 0xFFFF, word >> 40 & 0xFF | (CTX_PF_MEMALLOC if value & 1 else 0))
+        number: i64 = NO_CACHE
+        if op == OBJ_ALLOC:
+            number = self._cache_ids[arg]
+        elif op == KMALLOC and arg > 0:
+            number = self.objects.kmalloc_cache(arg, gfp)
+        return Request(
+            CALLER_NAMES[int(self._caller(gfp))],
+            self.pages.gfp_pfmemalloc_allowed(gfp),
+            self.objects.cache_name(int(number)) if number >= 0 else "",
+            int(gfp),
+            value & 1 != 0,
+        )
 
     def slab_of(self, handle: int) -> tuple[int, int]:
         """(cache number, first pfn of its slab) of a live object; (-1, -1) for anything else."""

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from allocator import COMPILED
 from allocator.revision import VariantError, parse_variant, variant_names
+from daemon.compare_cli import compare_command
 from daemon.demo import demo_command
 from daemon.logs import configure_logs
 from daemon.offline import print_results, results_of, run_trace
@@ -163,5 +164,8 @@ def run(trace_path: str, variants: tuple[str, ...], *, as_json: bool) -> None:
         print_results(results, Console())
 
 
-for _command in (import_group, send, trace, conformance, watch_command, demo_command):
+for _command in (
+    *(import_group, send, trace, conformance, watch_command, demo_command),
+    *(compare_command,),
+):
     main.add_command(_command)

@@ -51,6 +51,8 @@ def summarize(stats: MachineStats) -> Json:
         "pfmemalloc_active": stats.pfmemalloc_active,
         "pfmemalloc_activations": stats.pfmemalloc_activations,
         "pfmemalloc_deactivations": stats.pfmemalloc_deactivations,
+        "pfmemalloc_wrong_deactivations": stats.pfmemalloc_wrong_deactivations,
+        "pfmemalloc_marks": stats.pfmemalloc_marks,
         "pfmemalloc_pages": sum(zone.pfmemalloc_pages for zone in stats.zones),
         "pfmemalloc_slabs": sum(cache.pfmemalloc_slabs for cache in stats.caches),
         "pfmemalloc_objects": sum(cache.pfmemalloc_objects for cache in stats.caches),

@@ -25,6 +25,7 @@ from tracegen.cli import send, trace
 from tracegen.command_line import CommandGroup
 from tracegen.conformance.cli import conformance
 from tracegen.kernel_trace.cli import import_group
+from tracegen.rule_trace.cli import rule
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -166,6 +167,6 @@ def run(trace_path: str, variants: tuple[str, ...], *, as_json: bool) -> None:
 
 for _command in (
     *(import_group, send, trace, conformance, watch_command, demo_command),
-    *(compare_command,),
+    *(compare_command, rule),
 ):
     main.add_command(_command)

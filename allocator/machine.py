@@ -131,6 +131,8 @@ def _zone_stats(zone: Zone, cpus: int) -> ZoneStats:
         free_blocks=[int(blocks) for blocks in zone.nr_free],
         lowmem_reserve=[int(pages) for pages in zone.lowmem_reserve],
         below_min_events=int(zone.below_min_events),
+        reserve_left=[int(events) for events in zone.reserve_left],
+        reserve_drawn_permille=int(zone.reserve_drawn_permille),
     )
 
 

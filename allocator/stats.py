@@ -32,6 +32,10 @@ class ZoneStats:
     lowmem_reserve: list[int] = field(default_factory=list)
     below_min_events: int = 0
     """Allocations that left the zone's free pages below min."""
+    reserve_left: list[int] = field(default_factory=list)
+    """The below_min_events by how many whole eighths of min were left, from 0 on."""
+    reserve_drawn_permille: int = 0
+    """Sum over the below_min_events of min less free pages, in thousandths of min."""
 
 
 @dataclass(slots=True)

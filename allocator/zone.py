@@ -21,6 +21,9 @@ ZONE_NORMAL: Final = 2
 ZONE_MOVABLE: Final = 3
 """Never populated here; it exists as a class that requests may name."""
 
+RESERVE_PARTS: Final = 8
+"""A zone's reserve, its min watermark, is told in eighths."""
+
 LOCAL_DISTANCE: Final = 10
 REMOTE_DISTANCE: Final = 20
 
@@ -50,6 +53,8 @@ class Zone:
         "pcp_lists",
         "pfmemalloc_pages",
         "present_pages",
+        "reserve_drawn_permille",
+        "reserve_left",
         "slab_reclaimable",
         "slab_unreclaimable",
         "spanned_pages",
@@ -94,6 +99,10 @@ class Zone:
         self.pcp_count: vec[i64] = vec[i64]([0] * cpus)
         self.lowest_free: i64 = 0
         self.below_min_events: i64 = 0
+        self.reserve_left: vec[i64] = vec[i64]([0] * RESERVE_PARTS)
+        """The below_min_events, by how many whole eighths of min were left free."""
+        self.reserve_drawn_permille: i64 = 0
+        """Sum over the below_min_events of min - free, in thousandths of min."""
         self.pfmemalloc_pages: i64 = 0
         self.slab_reclaimable: i64 = 0
         """NR_SLAB_RECLAIMABLE."""
@@ -106,6 +115,13 @@ class Zone:
         self.nr_reserved_highatomic: i64 = 0
         """Pages in HIGHATOMIC blocks."""
         self.pcp_free_factor: vec[i64] = vec[i64]([0] * cpus)
+
+    def note_below_min(self) -> None:
+        """Count an allocation after which free pages lie below min, by how deep they lie."""
+        left = self.free_pages
+        self.below_min_events += 1
+        self.reserve_left[left * RESERVE_PARTS // self.wmark_min] += 1
+        self.reserve_drawn_permille += 1000 - left * 1000 // self.wmark_min
 
     def free_list(self, order: i64, migratetype: i64) -> i64:
         """Slot of the head of ``free_area[order].free_list[migratetype]``."""

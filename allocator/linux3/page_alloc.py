@@ -570,7 +570,7 @@ class Linux3PageAllocator(PageAllocator):
             outcome = PAGE_BELOW_MIN
         self.outcome = outcome
         if zone.free_pages < zone.wmark_min:
-            zone.below_min_events += 1
+            zone.note_below_min()
         if self._mark_slow_path and alloc_flags & ALLOC_PFMEMALLOC:
             self._set_page_pfmemalloc(page, zone, order)
         return page
@@ -685,7 +685,11 @@ class Linux3PageAllocator(PageAllocator):
                 for zonelist in self.zonelists
             ],
             "zones": [
-                [int(zone.lowest_free), int(zone.below_min_events), int(zone.pfmemalloc_pages)]
+                [
+                    int(zone.lowest_free),
+                    [int(events) for events in zone.reserve_left],
+                    int(zone.pfmemalloc_pages),
+                ]
                 for zone in self.zones
             ],
         }

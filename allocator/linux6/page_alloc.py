@@ -553,7 +553,7 @@ class Linux6PageAllocator(PageAllocator):
         else:
             self.outcome = PAGE_BELOW_MIN
         if zone.free_pages < zone.wmark_min:
-            zone.below_min_events += 1
+            zone.note_below_min()
         return page
 
     # Freeing.
@@ -647,7 +647,11 @@ class Linux6PageAllocator(PageAllocator):
             "min_free_kbytes": self.min_free_kbytes,
             "wakeup_kswapd_calls": int(self.wakeup_kswapd_calls),
             "zones": [
-                [int(zone.lowest_free), int(zone.below_min_events), int(zone.pfmemalloc_pages)]
+                [
+                    int(zone.lowest_free),
+                    [int(events) for events in zone.reserve_left],
+                    int(zone.pfmemalloc_pages),
+                ]
                 for zone in self.zones
             ],
         }

@@ -14,7 +14,14 @@ from collections.abc import Callable, Sequence
 from allocator.revision import Variant
 from daemon.fair_lock import FairLock
 from daemon.reading import Reading
-from daemon.sources import Admitted, MachineFactory, Source, Verdict
+from daemon.sources import (
+    Admitted,
+    MachineFactory,
+    MachineImages,
+    Source,
+    SourceImage,
+    Verdict,
+)
 from tracegen.batch import Batch
 from tracegen.errors import BatchError, StoppedError
 
@@ -64,13 +71,14 @@ class Engine:
         """Whether all of ``names`` can be followed beside the sources there are."""
         return len(names | self._sources.keys()) <= self.max_sources
 
-    def admit(self, batch: Batch, data: bytes) -> Admitted | Verdict:
+    def admit(self, batch: Batch, data: bytes, *, bounded: bool = True) -> Admitted | Verdict:
         """Decide on a batch, ``data`` as it came, see :meth:`Source.admit`; count the decision.
 
-        Raises :class:`BatchError` for a batch that is refused, after counting it.
+        ``bounded`` False is for batches that were admitted before, by whatever bounds there
+        were then. Raises :class:`BatchError` for a batch that is refused, after counting it.
         """
         source = self._sources.get(batch.source)
-        if source is None and not self.has_room_for(frozenset((batch.source,))):
+        if bounded and source is None and not self.has_room_for(frozenset((batch.source,))):
             self.refuse_message(TOO_MANY_SOURCES)
             raise TooManySourcesError(batch.source, self.max_sources)
         known = source or Source(batch.source)
@@ -89,8 +97,19 @@ class Engine:
                 self._sources[batch.source] = known  # a source counts from its first header on
         return verdict
 
-    def apply(self, admitted: Admitted) -> None:
-        """Carry out an admitted batch; raises :class:`ModelFaultError`."""
+    def abandon(self, group: Sequence[Admitted]) -> None:
+        """Forget batches that were admitted and will not be applied: they may come again."""
+        with self._lock:
+            for admitted in group:
+                admitted.source.abandon()
+                if admitted.source.life is None:
+                    self._sources.pop(admitted.source.name, None)
+
+    def apply(self, admitted: Admitted, at: float | None = None) -> None:
+        """Carry out an admitted batch, which came ``at`` a Unix time, None is now.
+
+        Raises :class:`ModelFaultError`.
+        """
         started = time.perf_counter()
         with self._lock:
             try:
@@ -101,7 +120,7 @@ class Engine:
                     f"a model failed in batch {batch.seq} of epoch {batch.epoch} of"
                     f" {batch.source}: {type(error).__name__}: {error}"
                 ) from error
-            admitted.source.last_batch_at = self._wall_clock()
+            admitted.source.last_batch_at = self._wall_clock() if at is None else at
             admitted.source.apply_seconds.observe(time.perf_counter() - started)
 
     def refuse_batch(self, name: str, reason: str, size: int) -> None:
@@ -118,6 +137,20 @@ class Engine:
         """Count a message that cannot be put down to a source."""
         with self._lock:
             self._messages_refused[reason] = self._messages_refused.get(reason, 0) + 1
+
+    def images(self, images: MachineImages) -> list[SourceImage]:
+        """Everything that outlives the process; only for the thread that feeds."""
+        found = (source.image(images) for source in self._sources.values())
+        return [image for image in found if image is not None]
+
+    def adopt(self, sources: Sequence[SourceImage], images: MachineImages) -> None:
+        """Begin with these sources, see :meth:`Source.from_image` for what it raises."""
+        made = {
+            image.name: Source.from_image(image, self.variants, self._machine_factory, images)
+            for image in sources
+        }
+        with self._lock:
+            self._sources = made
 
     def read(self, *, digest: bool = False) -> Reading:
         """Everything at one moment. ``digest`` also digests every machine, which reads it whole."""

@@ -19,10 +19,17 @@ class Health:
         self._turned_at = clock()
         self.waiting_for: str | None = "starting"
         """Why no batches are taken yet, or any more; None when they are."""
+        self.blocked: str | None = None
+        """Why no batches can be taken for now, though everything runs."""
 
     def turn(self) -> None:
         """The main loop has come round."""
         self._turned_at = self._clock()
+
+    @property
+    def not_ready(self) -> str | None:
+        """Why batches are not taken now, or None."""
+        return self.waiting_for or self.problem() or self.blocked
 
     def problem(self) -> str | None:
         """What is wrong with the process, or None."""

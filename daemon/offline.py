@@ -13,6 +13,7 @@ from allocator.revision import Variant
 from daemon.engine import Engine
 from daemon.feed import TraceFeed
 from daemon.health import Health
+from daemon.intake import Intake
 from daemon.reading import Reading
 from daemon.sources import MachineFactory
 from daemon.stop_signal import StopSignal
@@ -50,8 +51,10 @@ def run_trace(path: str, variants: Sequence[Variant], machine_factory: MachineFa
     StoppedError when it is interrupted.
     """
     engine = Engine(variants, MAX_TRACE_SOURCES, machine_factory)
+    health = Health()
     with StopSignal() as stop:
-        if not TraceFeed(path, BatchLimits(), engine, Health(), stop).run():
+        intake = Intake(engine, None, health)
+        if not TraceFeed(path, BatchLimits(), intake, health, stop).run():
             raise StoppedError("interrupted before the end of the trace")
     return engine.read(digest=True)
 

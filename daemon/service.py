@@ -1,23 +1,26 @@
 """The service: wires settings, engine, HTTP and receiver together, and runs them.
 
-Order of a life: HTTP first (so that /readyz can say no), then the receiver or the
-trace, then ready; a stop closes the receiver first, then HTTP. SIGTERM and SIGINT
-end it cleanly within two seconds.
+Order of a life: HTTP first (so that /readyz can say no), then the recovery of what the
+data folder keeps, then the receiver or the trace, then ready; a stop closes the receiver
+first, then the storage, then HTTP. SIGTERM and SIGINT end it cleanly within two seconds.
 """
 
 from __future__ import annotations
 
 import select
-from collections.abc import Sequence
-from contextlib import closing
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, closing, contextmanager
 from http import HTTPStatus
+from pathlib import Path
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
-from allocator import COMPILED
+from allocator import COMPILED, snapshot
 from allocator.config import CacheSpec, MachineConfig
 from allocator.machine import Machine
 from allocator.revision import Variant, parse_variant
@@ -30,19 +33,30 @@ from daemon.collectors.samples import LabelBounds
 from daemon.collectors.zones import ZonesCollector
 from daemon.engine import Engine, ModelFaultError
 from daemon.feed import TraceFeed
+from daemon.files import Folder, OsFolder
 from daemon.health import Health
 from daemon.http import HttpServer, Request, Response, json_response
+from daemon.intake import Intake
+from daemon.journal.writer import JournalRules
 from daemon.receiver import Receiver
+from daemon.recovery import Recovered
 from daemon.settings import Settings, unknown_environment
-from daemon.sources import MachineFactory, ModelledMachine
+from daemon.sources import MachineFactory, MachineImages, ModelledMachine
 from daemon.state import state_of
 from daemon.stop_signal import StopSignal
+from daemon.storage import SnapshotRules, Storage, open_storage
 from tracegen.limits import BatchLimits
 
 log = structlog.get_logger()
 
 IDLE_SECONDS: Final = 1.0
 """How often the main loop turns when a trace is done and only HTTP is served."""
+PROGRESS_SECONDS: Final = 5.0
+"""How often a recovery says in the log how far it is."""
+
+
+class _StoppedRecoveringError(Exception):
+    """A stop was asked for during the recovery."""
 
 
 def new_machine(
@@ -50,6 +64,32 @@ def new_machine(
 ) -> ModelledMachine:
     """The model itself."""
     return Machine(config, variant, caches, gfp_flavour)
+
+
+class ModelImages:
+    """The model's own images of itself."""
+
+    def save(self, machine: ModelledMachine) -> bytes:
+        """The machine's state."""
+        return snapshot.save(_own(machine))
+
+    def restore(self, machine: ModelledMachine, image: bytes) -> None:
+        """Give the machine that state; SnapshotError, a ValueError, if it does not fit."""
+        snapshot.restore(_own(machine), image)
+
+
+def _own(machine: ModelledMachine) -> Machine:
+    if not isinstance(machine, Machine):
+        raise TypeError(f"no image of a {type(machine).__name__}")
+    return machine
+
+
+@contextmanager
+def locked_folder(path: Path) -> Iterator[Folder]:
+    """The data folder, for this process alone; raises FolderError."""
+    with OsFolder(path, make=True) as folder:
+        folder.lock()
+        yield folder
 
 
 def subsystem_collectors(
@@ -69,20 +109,29 @@ class Service:
     """One daemon, from its settings to its end."""
 
     def __init__(
-        self, settings: Settings, version: str, machine_factory: MachineFactory = new_machine
+        self,
+        settings: Settings,
+        version: str,
+        machine_factory: MachineFactory = new_machine,
+        images: MachineImages | None = None,
+        open_folder: Callable[[Path], AbstractContextManager[Folder]] = locked_folder,
     ) -> None:
         self._settings = settings
         self._version = version
+        self._images = images or ModelImages()
+        self._open_folder = open_folder
         self._health = Health()
         variants = [parse_variant(name) for name in settings.variants]
         self._engine = Engine(variants, settings.max_sources, machine_factory)
+        self._storage: Storage | None = None
         self._registry = CollectorRegistry()
 
     def run(self, stop: StopSignal, trace: str | None, *, exit_when_done: bool) -> None:
         """Serve until a stop is asked for, from senders or from ``trace``.
 
         With ``exit_when_done`` the end of the trace is a stop. Raises PfmemdError for
-        an address that cannot be had, a trace that is bad, or a model that failed.
+        an address that cannot be had, a trace that is bad, a data folder that cannot be
+        used, or a model that failed.
         """
         for name in unknown_environment():
             log.warning("environment variable names no setting", variable=name)
@@ -100,10 +149,13 @@ class Service:
         self._register(http)
         http.start()
         try:
-            if trace is None:
-                self._receive(stop, http)
-            else:
-                self._consume(stop, http, trace, exit_when_done=exit_when_done)
+            with self._intake(stop) as intake:
+                if trace is None:
+                    self._receive(stop, http, intake)
+                else:
+                    self._consume(stop, http, intake, trace, exit_when_done=exit_when_done)
+        except _StoppedRecoveringError:
+            pass
         except ModelFaultError:
             log.exception("a model failed")  # the one line at the end does not say where in it
             raise
@@ -130,30 +182,67 @@ class Service:
         log.info(
             "ready",
             receiving=source,
+            kept_in=str(self._settings.data_dir or "memory only, --data-dir keeps it on disk"),
             http=http.url,
             variants=",".join(self._settings.variants),
             version=self._version,
             compiled=COMPILED,
         )
 
-    def _receive(self, stop: StopSignal, http: HttpServer) -> None:
+    @contextmanager
+    def _intake(self, stop: StopSignal) -> Iterator[Intake]:
+        """What takes batches; with a data folder, after its recovery."""
+        settings = self._settings
+        if settings.data_dir is None:
+            yield Intake(self._engine, None, self._health, lambda: stop.requested)
+            return
+        with (
+            self._open_folder(settings.data_dir) as folder,
+            ThreadPoolExecutor(1, "journal") as journal_executor,
+            ThreadPoolExecutor(1, "snapshot") as snapshot_executor,
+        ):
+            storage = open_storage(
+                folder,
+                self._engine,
+                self._images,
+                _journal_rules(settings),
+                SnapshotRules(settings.snapshot_interval_seconds, settings.snapshot_journal_bytes),
+                self._version,
+                _Progress(self._health, stop),
+                (journal_executor, snapshot_executor),
+            )
+            self._storage = storage
+            intake = Intake(self._engine, storage, self._health, lambda: stop.requested)
+            try:
+                yield intake
+            finally:
+                intake.close()
+
+    def _receive(self, stop: StopSignal, http: HttpServer, intake: Intake) -> None:
         agent = f"pfmemd {self._version}"
-        receiver = Receiver(self._settings, self._engine, self._health, stop, agent)
+        receiver = Receiver(self._settings, intake, self._health, stop, agent)
         with closing(receiver):
             self._ready(http, receiver.endpoint)
             receiver.run()
 
     def _consume(
-        self, stop: StopSignal, http: HttpServer, trace: str, *, exit_when_done: bool
+        self,
+        stop: StopSignal,
+        http: HttpServer,
+        intake: Intake,
+        trace: str,
+        *,
+        exit_when_done: bool,
     ) -> None:
         limits = BatchLimits(self._settings.max_batch_bytes, self._settings.max_batch_events)
-        feed = TraceFeed(trace, limits, self._engine, self._health, stop)
+        feed = TraceFeed(trace, limits, intake, self._health, stop)
         self._ready(http, "standard input" if trace == "-" else trace)
         if not feed.run():
             return
         log.info("trace done", events=sum(s.life.events for s in self._engine.read().sources))
         while not exit_when_done and not stop.requested:
             self._health.turn()
+            intake.turn()
             select.select([stop.fd], [], [], IDLE_SECONDS)
 
     # Routes.
@@ -164,7 +253,7 @@ class Service:
 
     def _state(self, request: Request) -> Response:
         reading = self._engine.read(digest=request.query.get("digest", "1") != "0")
-        return json_response(state_of(reading, self._version, self._health.waiting_for))
+        return json_response(state_of(reading, self._version, self._health.not_ready))
 
     def _healthz(self, request: Request) -> Response:
         del request
@@ -175,7 +264,44 @@ class Service:
 
     def _readyz(self, request: Request) -> Response:
         del request
-        waiting_for = self._health.waiting_for or self._health.problem()
-        if waiting_for is not None:
-            return Response(f"{waiting_for}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
+        not_ready = self._health.not_ready
+        if not_ready is not None:
+            return Response(f"{not_ready}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
         return Response(b"ready\n")
+
+
+class _Progress:
+    """Tells how far a recovery is: /readyz always, the log now and then."""
+
+    def __init__(self, health: Health, stop: StopSignal) -> None:
+        self._health = health
+        self._stop = stop
+        self._said_at = time.monotonic()
+
+    def __call__(self, recovered: Recovered) -> None:
+        if self._stop.requested:
+            raise _StoppedRecoveringError
+        self._health.turn()
+        percent = 100 * recovered.bytes_done // max(1, recovered.bytes_total)
+        self._health.waiting_for = (
+            f"recovering: {percent} % of {recovered.bytes_total:,} bytes of the journal"
+        )
+        if time.monotonic() - self._said_at >= PROGRESS_SECONDS:
+            self._said_at = time.monotonic()
+            log.info(
+                "recovering",
+                percent=percent,
+                bytes=recovered.bytes_total,
+                batches=recovered.batches,
+                events=recovered.events,
+            )
+
+
+def _journal_rules(settings: Settings) -> JournalRules:
+    return JournalRules(
+        fsync=settings.fsync,
+        fsync_interval_seconds=settings.fsync_interval_seconds,
+        segment_bytes=settings.segment_bytes,
+        retention_bytes=settings.journal_retention_bytes,
+        retention_seconds=settings.journal_retention_seconds,
+    )

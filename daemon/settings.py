@@ -63,6 +63,27 @@ class Settings(BaseSettings):
     )
     """The models that run side by side on every source: ALLOCATOR-REVISION. In the environment,
     separated by commas."""
+    data_dir: Path | None = None
+    """Folder that keeps the journal and the snapshots: what is acknowledged then outlives the
+    daemon. Made if it is not there. Without it everything is in memory only."""
+    fsync: Literal["always", "interval", "never"] = "always"
+    """When what is acknowledged survives a loss of power, not only the end of the process:
+    before its acknowledgement (always), within an interval after it, or when the operating
+    system likes (never)."""
+    fsync_interval_seconds: float = Field(default=1.0, gt=0, le=3600)
+    """With fsync "interval": how much of the latest may be lost with the power."""
+    segment_bytes: int = Field(default=64 << 20, ge=1 << 12, le=1 << 40)
+    """A file of the journal that has grown so large is followed by another one."""
+    journal_retention_bytes: int = Field(default=4 << 30, ge=0)
+    """Files of the journal that no snapshot needs are removed, oldest first, when the journal is
+    larger than this."""
+    journal_retention_seconds: float = Field(default=7 * 86400.0, ge=0)
+    """Files of the journal that no snapshot needs are removed when they are older than this."""
+    snapshot_interval_seconds: float = Field(default=60.0, gt=0, le=86400)
+    """A snapshot of all models is taken this often while batches arrive."""
+    snapshot_journal_bytes: int = Field(default=256 << 20, ge=1 << 12)
+    """A snapshot is taken earlier when the journal has grown by so much: it bounds what a start
+    has to read."""
     max_sources: int = Field(default=64, ge=1, le=4096)
     """The most sources held at once; a further one is refused."""
     max_batch_bytes: int = Field(default=MAX_BATCH_BYTES, ge=1 << 12, le=MAX_BATCH_BYTES)

@@ -16,6 +16,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _METAVARS: Final = {
     "bind": "URL",
     "http": "HOST:PORT",
+    "data_dir": "DIR",
     "variants": "ALLOCATOR-REVISION",
 }
 
@@ -48,7 +49,7 @@ def _option(name: str, field: FieldInfo) -> Callable[[F], F]:
     shown = " ".join(default) if isinstance(default, tuple) else str(default).lower()
     meaning = " ".join((field.description or "").split())
     flag = flag_of(name)
-    kind: click.ParamType[Any] | type = type(default)
+    kind: click.ParamType[Any] | type = Path if default is None else type(default)
     metavar = _METAVARS.get(name)
     if isinstance(default, bool):
         flag = f"{flag}/--no-{name.replace('_', '-')}"

@@ -3,7 +3,12 @@
 A batch goes through two doors. :meth:`Source.admit` decides, without changing any
 machine, whether it is due and whether all of it can be applied; :meth:`Source.apply`
 then does it and cannot fail. Between the two the daemon may write the batch down:
-several batches may be admitted before the first of them is applied.
+several batches may be admitted before the first of them is applied. If they cannot be
+written down, :meth:`Source.abandon` makes it as if they had not come.
+
+What is applied is a function of the batches alone, in their order: no clock, no
+chance. So a source that is made again from an image and the batches after it is the
+same source.
 """
 
 from __future__ import annotations
@@ -19,8 +24,9 @@ from allocator.gfp import GfpError
 from allocator.revision import Variant
 from allocator.stats import MachineStats
 from daemon.histogram import Histogram
+from daemon.metric_table import OTHER
 from daemon.reading import LifeReading, SourceReading, VariantReading
-from tracegen.batch import Batch, EventBatch, HeaderBatch, check
+from tracegen.batch import Batch, EventBatch, HeaderBatch, check, decode
 from tracegen.errors import HEADER, SEQUENCE, BatchError
 from tracegen.limits import FIRST_SEQ
 from tracegen.protocol import fingerprint_of
@@ -60,6 +66,41 @@ MachineFactory: TypeAlias = Callable[
 ]
 
 
+MAX_MARKS: Final = 1024
+"""Phases counted by name; those of later epochs beyond that count under :data:`OTHER`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceImage:
+    """All of a source that outlives the process, between two batches."""
+
+    name: str
+    header: bytes
+    """The header batch of its epoch, as it came."""
+    applied_seq: int
+    events: int
+    last_ts_ns: int
+    phase: str | None
+    events_applied: int
+    batches_applied: int
+    bytes_received: int
+    epochs: int
+    last_batch_at: float
+    marks: dict[str, int]
+    machines: dict[str, bytes]
+    """By variant, the image of its machine."""
+
+
+class MachineImages(Protocol):
+    """Machines as bytes; ``allocator.snapshot`` is what does it."""
+
+    def save(self, machine: ModelledMachine) -> bytes:
+        """The machine's state between two batches."""
+
+    def restore(self, machine: ModelledMachine, image: bytes) -> None:
+        """Give a machine that was just made that state; ValueError if it does not fit."""
+
+
 class Verdict(Enum):
     """What is to be done with a batch that is not refused."""
 
@@ -74,12 +115,14 @@ class Life:
     """One epoch of a source: the header, the machines, and how far it has come."""
 
     def __init__(
-        self, batch: HeaderBatch, fingerprint: bytes, machines: dict[Variant, ModelledMachine]
+        self, batch: HeaderBatch, data: bytes, machines: dict[Variant, ModelledMachine]
     ) -> None:
         self.epoch = batch.epoch
         self.header = batch.header
+        self.header_data = data
+        """The header batch as it came."""
         self.limits = batch.header.limits()
-        self.fingerprint = fingerprint
+        self.fingerprint = fingerprint_of(data)
         self.machines = machines
         self.admitted_seq = FIRST_SEQ
         self.applied_seq = FIRST_SEQ
@@ -201,8 +244,14 @@ class Source:
             raise BatchError(f"header: no machine can be made of it: {what}", reason=HEADER).at(
                 batch=batch.seq
             ) from error
-        self._admitted = Life(batch, fingerprint_of(data), machines)
+        self._admitted = Life(batch, data, machines)
         return Admitted(self, self._admitted, batch, data)
+
+    def abandon(self) -> None:
+        """Forget what was admitted and not applied."""
+        self._admitted = self.life
+        if self.life is not None:
+            self.life.admitted_seq = self.life.applied_seq
 
     def apply(self, admitted: Admitted) -> None:
         """Carry out what was admitted, on every variant."""
@@ -229,12 +278,73 @@ class Source:
         while index >= 0:
             at = index * RECORD_SIZE + ARG_AT
             life.phase = life.header.labels[int.from_bytes(records[at : at + 4], "little")]
-            self.marks[life.phase] = self.marks.get(life.phase, 0) + 1
+            known = life.phase in self.marks or len(self.marks) < MAX_MARKS
+            name = life.phase if known else OTHER
+            self.marks[name] = self.marks.get(name, 0) + 1
             index = ops.find(MARK, index + 1)
 
     def refuse(self, reason: str) -> None:
         """Count a batch that was refused."""
         self.batches_refused[reason] = self.batches_refused.get(reason, 0) + 1
+
+    def image(self, images: MachineImages) -> SourceImage | None:
+        """All of it that outlives the process; None before its first header was applied."""
+        life = self.life
+        if life is None:
+            return None
+        return SourceImage(
+            name=self.name,
+            header=life.header_data,
+            applied_seq=life.applied_seq,
+            events=life.events,
+            last_ts_ns=life.last_ts_ns,
+            phase=life.phase,
+            events_applied=self.events_applied,
+            batches_applied=self.batches_applied,
+            bytes_received=self.bytes_received,
+            epochs=self.epochs,
+            last_batch_at=self.last_batch_at,
+            marks=self.marks.copy(),
+            machines={
+                variant.name: images.save(machine) for variant, machine in life.machines.items()
+            },
+        )
+
+    @classmethod
+    def from_image(
+        cls,
+        image: SourceImage,
+        variants: Sequence[Variant],
+        machine_factory: MachineFactory,
+        images: MachineImages,
+    ) -> Source:
+        """The source again.
+
+        Raises ValueError for an image that does not fit this program, KeyError for one
+        that has no machine of a variant.
+        """
+        source = cls(image.name)
+        batch = decode(image.header)
+        if not isinstance(batch, HeaderBatch):
+            raise ValueError("the image's header is no header batch")  # noqa: TRY004 - bad data
+        admitted = source.admit(batch, image.header, variants, machine_factory)
+        if not isinstance(admitted, Admitted):
+            raise ValueError("the image's header cannot open an epoch")  # noqa: TRY004 - bad data
+        life = admitted.life
+        for variant, machine in life.machines.items():
+            images.restore(machine, image.machines[variant.name])
+        life.admitted_seq = life.applied_seq = image.applied_seq
+        life.events = image.events
+        life.last_ts_ns = image.last_ts_ns
+        life.phase = image.phase
+        source.life = life
+        source.events_applied = image.events_applied
+        source.batches_applied = image.batches_applied
+        source.bytes_received = image.bytes_received
+        source.epochs = image.epochs
+        source.last_batch_at = image.last_batch_at
+        source.marks = dict(image.marks)
+        return source
 
     def read(self, life: Life, *, connected: bool, digest: bool) -> SourceReading:
         """Plain numbers that stay as they are; ``digest`` also reads every machine's digest."""

@@ -12,7 +12,9 @@ import zmq
 
 from daemon.engine import Engine
 from daemon.health import Health
-from daemon.receiver import LEASE_SECONDS, Receiver, ReceiverBindError
+from daemon.intake import Intake
+from daemon.receiver import Receiver, ReceiverBindError
+from daemon.sessions import LEASE_SECONDS
 from daemon.settings import Settings, load_settings
 from daemon.stop_signal import StopSignal
 from tests.daemon.fakes import (
@@ -66,7 +68,10 @@ class Running:
         self.engine = engine
         self.stop = StopSignal()
         self.clock = Clock()
-        self.receiver = Receiver(settings, engine, Health(), self.stop, "pfmemd test", self.clock)
+        health = Health()
+        self.receiver = Receiver(
+            settings, Intake(engine, None, health), health, self.stop, "pfmemd test", self.clock
+        )
         self.endpoint = self.receiver.endpoint
         self._thread = threading.Thread(target=self.receiver.run, daemon=True)
         self._thread.start()
@@ -441,7 +446,11 @@ def test_address_in_use_is_one_clear_line() -> None:
     running = Running(settings_for(), new_engine())
     with pytest.raises(ReceiverBindError) as caught:
         Receiver(
-            load_settings({"bind": running.endpoint}), new_engine(), Health(), StopSignal(), ""
+            load_settings({"bind": running.endpoint}),
+            Intake(new_engine(), None, Health()),
+            Health(),
+            StopSignal(),
+            "",
         )
     running.finish()
 

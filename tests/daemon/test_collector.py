@@ -353,16 +353,20 @@ def test_free_pages_and_events_of_one_scrape_belong_together() -> None:
 
 @pytest.mark.parametrize("name", variant_names())
 def test_every_counter_of_the_model_is_a_metric(name: str) -> None:
-    """The allocators' own counters and the table agree, but for two that SLAB counts twice."""
+    """The allocators' own counters and the table agree, but for two that SLAB counts twice.
+
+    The SLAB of 2016 keeps no tagged objects in its arrays: it has nothing to swap or to force.
+    """
     variant = parse_variant(name)
     machine = new_machine(CONFIG, variant, HEADER.caches, HEADER.gfp)
     table = (
         metric_table.SLAB_COUNTERS if variant.allocator == "slab" else metric_table.SLUB_COUNTERS
     )
     held_as_gauges = {"active", "allocations"} if variant.allocator == "slab" else set()
+    gone = {"swaps", "forced_refills"} if name == "slab-v6.1" else set()
 
     for cache in machine.stats().caches:
-        assert set(cache.counters) - held_as_gauges == set(table)
+        assert set(cache.counters) - held_as_gauges == set(table) - gone
 
 
 @pytest.mark.parametrize("name", variant_names())

@@ -30,6 +30,7 @@ from librt.vecs import vec
 from mypy_extensions import i64
 
 from allocator.config import MachineConfig
+from allocator.linux6 import slab_story
 from allocator.linux6.gfp import (
     _GFP_NOFAIL,
     _GFP_NOWARN,
@@ -304,9 +305,14 @@ class Slab6(ObjectAllocator):
             batchcount = BATCHREFILL_LIMIT
         n = cachep.node[node]
         shared = n.shared
+        story = self.pages.story
+        if story is not None:
+            slab_story.array_empty(story, cachep.name, self.current.cpu)
         self.outcome = OBJ_REFILL
         if shared is not None and transfer_objects(ac, shared, batchcount) > 0:
             shared.touched = True
+            if story is not None:
+                slab_story.from_shared(story, ac.avail)
         elif n.free_objects > 0:
             while batchcount > 0:
                 slabp = self._get_first_slab(cachep, n, False)
@@ -315,6 +321,8 @@ class Slab6(ObjectAllocator):
                 batchcount = _alloc_block(cachep, ac, slabp, batchcount)
                 _fixup_slab_list(cachep, n, slabp)
             n.free_objects -= ac.avail
+            if story is not None and ac.avail > 0:
+                slab_story.from_slabs(story, ac.avail)
         if ac.avail == 0:
             # direct_grow. Only who may use the reserve gets an object of a flagged slab.
             if self._memalloc_socks:
@@ -327,6 +335,9 @@ class Slab6(ObjectAllocator):
             _alloc_block(cachep, ac, slabp, batchcount)
             self._cache_grow_end(cachep, slabp)
             self.outcome = OBJ_GROW
+            if story is not None:
+                flagged = cachep.table[slabp + S_FLAGS] & SLAB_PFMEMALLOC != 0
+                slab_story.into_array(story, ac.avail, flagged)
         ac.touched = True
         ac.avail -= 1
         objp = ac.entry[ac.avail]
@@ -359,9 +370,16 @@ class Slab6(ObjectAllocator):
         if n.free_objects > n.free_limit:
             cachep.flagged_remove(slabp)
             cachep.unflagged += 1
+            if self.pages.story is not None:
+                pfn = cachep.table[slabp + S_PFN]
+                slab_story.unflagged(
+                    self.pages.story, cachep.name, pfn, n.free_objects, n.free_limit
+                )
             return slabp
         self._refused = True
         table = cachep.table
+        if self.pages.story is not None:
+            slab_story.skipped(self.pages.story, cachep.name, table[slabp + S_PFN])
         partial = n.head + SLABS_PARTIAL
         free = n.head + SLABS_FREE
         # To the end of the list, to speed up the next search.
@@ -388,10 +406,15 @@ class Slab6(ObjectAllocator):
     def _cache_alloc_pfmemalloc(self, cachep: KmemCache, n: KmemCacheNode, flags: i64) -> i64:
         """``cache_alloc_pfmemalloc``: past the array, from any slab, for entitled callers."""
         if not self._page_alloc.gfp_pfmemalloc_allowed(flags):
+            if self._refused and self.pages.story is not None:
+                slab_story.not_entitled(self.pages.story)
             return NO_OBJECT
         slabp = self._get_first_slab(cachep, n, True)
         if slabp == NO_SLAB:
             return NO_OBJECT
+        if self.pages.story is not None:
+            flagged = cachep.table[slabp + S_FLAGS] & SLAB_PFMEMALLOC != 0
+            slab_story.from_reserve(self.pages.story, cachep.table[slabp + S_PFN], flagged)
         objp = _slab_get_obj(cachep, slabp)
         n.free_objects -= 1
         _fixup_slab_list(cachep, n, slabp)
@@ -415,6 +438,10 @@ class Slab6(ObjectAllocator):
             n.free_objects -= 1
             _fixup_slab_list(cachep, n, slabp)
             self.outcome = OBJ_NODE
+            if self.pages.story is not None:
+                index = objp >> INDEX_SHIFT & INDEX_MASK
+                pfn = cachep.table[slabp + S_PFN]
+                slab_story.from_node(self.pages.story, pfn, index, nodeid)
             return objp
         slabp = self._cache_grow_begin(cachep, self._gfp_exact_node(flags), nodeid)
         if slabp == NO_SLAB:
@@ -428,6 +455,8 @@ class Slab6(ObjectAllocator):
         """``fallback_alloc``: objects any node has, then pages from anywhere."""
         if flags & _GFP_THISNODE:
             return NO_OBJECT
+        if self.pages.story is not None:
+            slab_story.fallback(self.pages.story)
         highest_zoneidx = gfp_zone(flags & GFP_ZONEMASK)
         exact = self._gfp_exact_node(flags)
         while True:
@@ -456,6 +485,8 @@ class Slab6(ObjectAllocator):
         pages = self._page_alloc
         pfn = pages.alloc_pages(local_flags | cachep.allocflags, cachep.gfporder, nodeid)
         if pfn == NO_PAGE:
+            if self.pages.story is not None:
+                slab_story.no_pages(self.pages.story, cachep.name)
             return NO_SLAB
         slab_node = self._count_slab_pages(cachep, pfn, 1 << cachep.gfporder)
         # alloc_slabmgmt
@@ -474,8 +505,12 @@ class Slab6(ObjectAllocator):
         table[slabp + S_FLAGS] = slab_node << S_NODE_SHIFT
         table[slabp + S_PFN] = pfn
         table[slabp + S_MGMT] = mgmt
-        if self._memalloc_socks and pages.page_pfmemalloc(pfn):
+        flagged = self._memalloc_socks and pages.page_pfmemalloc(pfn)
+        if flagged:
             cachep.flagged_add(slabp)
+        if pages.story is not None:
+            name = cachep.name
+            slab_story.grown(pages.story, name, pfn, cachep.num, slab_node, flagged)
         # cache_init_objs
         freelist = slabp + SLAB_WORDS
         i: i64 = 0
@@ -560,6 +595,9 @@ class Slab6(ObjectAllocator):
             self._cache_flusharray(cachep, ac)
             # The flush may have destroyed slabs, but not the one this object lies in.
         if flags & SLAB_PFMEMALLOC:
+            if self.pages.story is not None:
+                pfn = cachep.table[(objp >> SLAB_SHIFT) + S_PFN]
+                slab_story.back_to_slab(self.pages.story, cachep.name, pfn)
             self._free_one(cachep, objp, flags >> S_NODE_SHIFT & S_NODE_MASK)
             return
         ac.entry[ac.avail] = objp

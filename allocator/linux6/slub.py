@@ -26,6 +26,7 @@ from typing import Final
 
 from mypy_extensions import i64
 
+from allocator import slub_story
 from allocator.config import MachineConfig
 from allocator.linux6.gfp import (
     _GFP_DIRECT_RECLAIM,
@@ -124,6 +125,7 @@ from allocator.slub_cache import (
 )
 from allocator.slub_cache import C_PAGE as C_SLAB
 from allocator.slub_cache import S_PAGES as S_SLABS
+from allocator.story import Story
 from allocator.task import Task
 from allocator.zone import gfp_zone
 
@@ -202,6 +204,8 @@ class Slub6(SlubAllocator):
                 table[c + C_FREELIST] = table[freelist]
                 table[ALLOC_FASTPATH] += 1
                 if flags & SLAB_PFMEMALLOC and not self._page_alloc.gfp_pfmemalloc_allowed(gfp):
+                    if self.pages.story is not None:
+                        slub_story.fast_path_blind(self.pages.story, table[slab + S_PFN])
                     self._leak(s, LEAK_FAST_PATH, slab)
                 self.outcome = OBJ_CPU_FREELIST
                 return slab << SLAB_SHIFT | (freelist - slab - SLAB_WORDS) << INDEX_SHIFT
@@ -211,7 +215,7 @@ class Slub6(SlubAllocator):
             self.outcome = DENIED_PRESERVED if self._refused else DENIED_GROWTH
         return objp
 
-    def _pfmemalloc_match(self, s: KmemCache, slab: i64, gfp: i64) -> bool:
+    def _pfmemalloc_match(self, s: KmemCache, slab: i64, gfp: i64, where: str) -> bool:
         """``pfmemalloc_match``: a flagged slab is for entitled callers."""
         table = s.table
         if not table[slab + S_FLAGS] & SLAB_PFMEMALLOC:
@@ -219,6 +223,8 @@ class Slub6(SlubAllocator):
         if self._page_alloc.gfp_pfmemalloc_allowed(gfp):
             return True
         table[PFMEMALLOC_MISMATCH] += 1
+        if self.pages.story is not None:
+            slub_story.mismatch(self.pages.story, s.name, table[slab + S_PFN], where)
         return False
 
     def _slab_alloc(self, s: KmemCache, c: i64, gfp: i64, node: i64) -> i64:
@@ -226,6 +232,9 @@ class Slub6(SlubAllocator):
         table = s.table
         table[ALLOC_SLOWPATH] += 1
         slab = table[c + C_SLAB]
+        story = self.pages.story
+        if slab == NULL and story is not None:
+            slub_story.no_cpu_slab(story, s.name, self.current.cpu)
         self.outcome = OBJ_CPU_SLAB
         while True:
             if slab != NULL:
@@ -233,8 +242,12 @@ class Slub6(SlubAllocator):
                 serves = node < 0 or table[slab + S_FLAGS] >> S_NODE_SHIFT & S_NODE_MASK == node
                 if not serves:
                     table[ALLOC_NODE_MISMATCH] += 1
-                elif not self._pfmemalloc_match(s, slab, gfp):
+                    if story is not None:
+                        slub_story.node_mismatch(story, table[slab + S_PFN], node)
+                elif not self._pfmemalloc_match(s, slab, gfp, "the cpu slab"):
                     serves = False
+                    if story is not None:
+                        slub_story.put_back(story, table[slab + S_PFN])
                     if freelist != NULL or table[slab + S_FREELIST] != NULL:
                         self._refused = True
                 if not serves:
@@ -244,6 +257,11 @@ class Slub6(SlubAllocator):
                 else:
                     if freelist == NULL:
                         freelist = get_freelist(s, slab)
+                        if story is not None:
+                            if freelist == NULL:
+                                slub_story.emptied(story, table[slab + S_PFN])
+                            else:
+                                slub_story.freed_by_others(story, table[slab + S_PFN])
                     if freelist != NULL:
                         return _load_freelist(s, c, slab, freelist)
                     table[c + C_SLAB] = NULL
@@ -255,12 +273,19 @@ class Slub6(SlubAllocator):
             table[c + C_SLAB] = slab
             table[CPU_PARTIAL_ALLOC] += 1
             self.outcome = OBJ_CPU_PARTIAL
+            if story is not None:
+                flagged = table[slab + S_FLAGS] & SLAB_PFMEMALLOC != 0
+                slub_story.from_cpu_partial(story, table[slab + S_PFN], flagged)
         # new_objects
         freelist = self._get_partial(s, c, gfp, node)
         if freelist != NULL:
             return _load_freelist(s, c, table[c + C_SLAB], freelist)
+        if story is not None:
+            slub_story.no_partial(story)
         slab = self._new_slab(s, gfp, node)
         if slab == NULL:
+            if story is not None:
+                slub_story.no_pages(story, s.name)
             return NO_OBJECT
         self.outcome = OBJ_NEW_SLAB
         table = s.table
@@ -269,7 +294,7 @@ class Slub6(SlubAllocator):
         table[slab + S_FREELIST] = NULL
         table[slab + S_INUSE] = table[slab + S_OBJECTS]
         table[slab + S_FLAGS] |= SLAB_FROZEN
-        if not self._pfmemalloc_match(s, slab, gfp):
+        if not self._pfmemalloc_match(s, slab, gfp, "just grown"):
             # One object for this caller; further ones are not made easier to get.
             self._leak(s, LEAK_NOFAIL_SLAB, slab)
             self._deactivate_slab(s, slab, table[freelist])
@@ -314,7 +339,7 @@ class Slub6(SlubAllocator):
         slab = table[n + S_NEXT]
         while slab != n:
             following = table[slab + S_NEXT]
-            if not self._pfmemalloc_match(s, slab, gfp):
+            if not self._pfmemalloc_match(s, slab, gfp, "on a node's partial list"):
                 self._refused = True
             else:
                 # acquire_slab
@@ -327,6 +352,8 @@ class Slub6(SlubAllocator):
                     table[c + C_SLAB] = slab
                     table[ALLOC_FROM_PARTIAL] += 1
                     self.outcome = OBJ_NODE_PARTIAL
+                    if self.pages.story is not None:
+                        self._tell_node_partial(self.pages.story, s, slab)
                 else:
                     self._put_cpu_partial(s, c, slab, drain=False)
                     table[CPU_PARTIAL_NODE] += 1
@@ -335,6 +362,15 @@ class Slub6(SlubAllocator):
                     break
             slab = following
         return found
+
+    def _tell_node_partial(self, story: Story, s: KmemCache, slab: i64) -> None:
+        flags = s.table[slab + S_FLAGS]
+        slub_story.from_node_partial(
+            story,
+            s.table[slab + S_PFN],
+            flags >> S_NODE_SHIFT & S_NODE_MASK,
+            flags & SLAB_PFMEMALLOC != 0,
+        )
 
     def _put_cpu_partial(self, s: KmemCache, c: i64, slab: i64, *, drain: bool) -> None:
         """``put_cpu_partial``: a frozen slab to the cpu's list; what it drains to the nodes."""
@@ -403,7 +439,14 @@ class Slub6(SlubAllocator):
             table[DEACTIVATE_EMPTY] += 1
             self._discard_slab(s, slab)
             table[FREE_SLAB] += 1
-        elif old == NULL:
+            return
+        if self.pages.story is not None:
+            place = "to no list" if old == NULL else "to the head of its node's partial list"
+            if to_tail:
+                place = "to the tail of its node's partial list"
+            free = table[slab + S_OBJECTS] - inuse
+            slub_story.deactivated(self.pages.story, table[slab + S_PFN], free, place)
+        if old == NULL:
             table[DEACTIVATE_FULL] += 1
         else:
             add_partial(s, n, slab, to_tail=to_tail)
@@ -425,6 +468,8 @@ class Slub6(SlubAllocator):
             alloc_gfp = (alloc_gfp | _GFP_NOMEMALLOC) & ~_GFP_RECLAIM
         pfn = self._page_alloc.alloc_pages(alloc_gfp, order, node)
         if pfn == NO_PAGE:
+            if self.pages.story is not None:
+                slub_story.smaller_order(self.pages.story, order, s.min_order)
             order = s.min_order
             objects = s.min_objects
             pfn = self._page_alloc.alloc_pages(flags, order, node)
@@ -440,8 +485,11 @@ class Slub6(SlubAllocator):
         table[slab + S_OBJECTS] = objects
         table[slab + S_FLAGS] = nid << S_NODE_SHIFT | order << S_ORDER_SHIFT
         table[slab + S_PFN] = pfn
-        if self._page_alloc.page_pfmemalloc(pfn):
+        flagged = self._page_alloc.page_pfmemalloc(pfn)
+        if flagged:
             s.flagged_add(slab)
+        if self.pages.story is not None:
+            slub_story.grown(self.pages.story, s.name, pfn, objects, nid, flagged)
         last = freelist + objects - 1
         while freelist < last:
             table[freelist] = freelist + 1
@@ -459,6 +507,8 @@ class Slub6(SlubAllocator):
         order = flags >> S_ORDER_SHIFT & S_ORDER_MASK
         if flags & SLAB_PFMEMALLOC:
             s.flagged_remove(slab)
+        if self.pages.story is not None:
+            slub_story.discarded(self.pages.story, pfn, flags & SLAB_PFMEMALLOC != 0)
         s.nr_slabs -= 1
         s.total_objects -= table[slab + S_OBJECTS]
         s.recycle(slab)

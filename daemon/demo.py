@@ -28,6 +28,7 @@ from rich.table import Table
 from allocator import COMPILED
 from daemon.live_state import Source, Variant, Zone, read_state
 from daemon.live_view import reserve_drawn
+from daemon.settings import ENV_PREFIX
 from daemon.watch import Feed, watch
 from tracegen.command_line import EXIT_SIGNAL
 from tracegen.errors import StoppedError
@@ -68,6 +69,7 @@ class Children:
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
+                env={name: value for name, value in os.environ.items() if not is_setting(name)},
             )
         self._running.append(process)
         return process, log
@@ -89,6 +91,11 @@ class Children:
             signal.signal(number, signal.SIG_IGN)
         for process in reversed(self._running):
             end(process)
+
+
+def is_setting(name: str) -> bool:
+    """Tell whether an environment variable sets something for a daemon of the user's own."""
+    return name.startswith(ENV_PREFIX)
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
@@ -166,6 +173,8 @@ def pace_of(trace: Path, seconds: float) -> Pace:
 def demonstrate(console: Console, folder: Path, seconds: float, variants: Sequence[str]) -> Source:
     """Import, serve, send and watch; return what the daemon said at the end."""
     trace = folder / "nbd-swap.pfmt"
+    no_settings = folder / "pfmemd.toml"
+    no_settings.touch()
     with Children(folder) as children:
         console.print(
             f"import  {TRACE.name}: what a Linux 6.1 kernel wrote while it swapped", soft_wrap=True
@@ -176,7 +185,7 @@ def demonstrate(console: Console, folder: Path, seconds: float, variants: Sequen
         daemon, daemon_log = children.start(
             "serve",
             *("--bind", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--log-format", "json"),
-            *("--log-level", "info", *chosen),
+            *("--log-level", "info", "--config", str(no_settings), *chosen),
         )
         at = wait_until_ready(daemon, daemon_log)
         console.print(

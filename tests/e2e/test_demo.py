@@ -24,7 +24,12 @@ def start(folder: Path, seconds: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "TMPDIR": str(folder), "PYTHONUNBUFFERED": "1"},
+        env={
+            **os.environ,
+            "TMPDIR": str(folder),
+            "PYTHONUNBUFFERED": "1",
+            "PFMEMD_MAX_SOURCES": "0",  # a user's own setting, and a wrong one: not the demo's
+        },
     )
 
 

@@ -35,7 +35,7 @@ _ARROW: Final = "->"
 _OR: Final = "|"
 _COMMENT: Final = re.compile(r"(?:\A|\s)#")
 _MARKS: Final = ("mark", "beyond")
-_HEADERS: Final = ("machine", "variants", "rule", "leak", "recorded", "seen")
+HEADERS: Final = ("machine", "variants", "rule", "leak", "recorded", "seen")
 
 
 def read_rule_trace(path: Path) -> RuleTrace:
@@ -94,7 +94,7 @@ class _Parser:
 
     def _words(self, words: list[Word], code: str, note: str) -> None:
         first = words[0]
-        if first.text in _HEADERS:
+        if first.text in HEADERS:
             self._header(first, words[1:])
         elif first.text == _OR:
             self._more(words, note)
@@ -103,7 +103,7 @@ class _Parser:
         elif first.text in VERBS:
             self._step(words, note)
         else:
-            known = ", ".join([*_HEADERS, *VERBS, *_MARKS])
+            known = ", ".join([*HEADERS, *VERBS, *_MARKS])
             self.place.fail(f"{first.text!r} is not known; there are {known}", first)
 
     def _mark(self, first: Word, text: str) -> None:

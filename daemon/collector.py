@@ -1,7 +1,7 @@
-"""The Prometheus collector: one reading a scrape, shown by one collector per subsystem.
+"""``/metrics``: one reading a scrape, shown by one collector per subsystem.
 
-The hot path only counts integers in the models; families are built here, at
-scrape time, from one consistent :class:`~daemon.reading.Reading`. A subsystem
+The hot path only counts integers in the models; text is made here, at scrape
+time, from one consistent :class:`~daemon.reading.Reading`. A subsystem
 collector that fails costs its own metrics, never the scrape: it shows as
 ``pfmemd_collector_success`` 0 and in the log.
 """
@@ -9,15 +9,16 @@ collector that fails costs its own metrics, never the scrape: it shows as
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
-from prometheus_client.core import Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import choose_encoder
 
 from daemon import metric_table as m
-from daemon.collectors.samples import LabelBounds, Samples, family_of
+from daemon.collectors.samples import LabelBounds, Samples
+from daemon.exposition import Exposition
 from daemon.metric_table import MetricSpec
 from daemon.reading import Reading
 
@@ -39,10 +40,10 @@ class SubsystemCollector(Protocol):
         """Add its part of ``reading`` to ``samples``."""
 
 
-class ModelCollector(Collector):
+class MetricsPage:
     """Reads the daemon's state once a scrape and has each subsystem show its part."""
 
-    _SPECS = (
+    specs = (
         m.COLLECTOR_DURATION_SECONDS,
         m.COLLECTOR_SUCCESS,
         m.LABEL_VALUES_FOLDED,
@@ -60,20 +61,26 @@ class ModelCollector(Collector):
         self._subsystems = tuple(subsystems)
         self._bounds = bounds
         self._connections_refused = connections_refused
+        self._exposition = Exposition()
+        # What any process says of itself (memory, file descriptors) is prometheus_client's.
+        self._process = CollectorRegistry()
+        ProcessCollector(registry=self._process)
 
-    def describe(self) -> Iterator[Metric]:
-        """Every family, without samples: registration then needs no scrape."""
-        for subsystem in self._subsystems:
-            yield from map(family_of, subsystem.specs)
-        yield from map(family_of, self._SPECS)
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The page and its content type, as a request with this ``Accept`` header wants it."""
+        encode, content_type = choose_encoder(accept)
+        openmetrics = content_type.startswith("application/openmetrics-text")
+        text = self._model_metrics(openmetrics=openmetrics)
+        # Last, because it writes the end mark of OpenMetrics.
+        return text.encode() + encode(self._process), content_type
 
-    def collect(self) -> Iterator[Metric]:
-        """The families of one consistent reading."""
-        own = Samples(self._SPECS)
+    def _model_metrics(self, *, openmetrics: bool) -> str:
+        own = Samples(self.specs)
         started = time.perf_counter()
         reading = self._read()
         own.add(m.COLLECTOR_DURATION_SECONDS, ("read",), time.perf_counter() - started)
         own.add(m.COLLECTOR_SUCCESS, ("read",), 1)
+        parts = []
         for subsystem in self._subsystems:
             started = time.perf_counter()
             samples = Samples(subsystem.specs)
@@ -84,11 +91,12 @@ class ModelCollector(Collector):
                 log.exception("collector failed", collector=subsystem.name)
                 success = 0
             else:
-                yield from samples.families()
+                parts.append(self._exposition.write(samples, openmetrics=openmetrics))
             own.add(m.COLLECTOR_SUCCESS, (subsystem.name,), success)
             duration = time.perf_counter() - started
             own.add(m.COLLECTOR_DURATION_SECONDS, (subsystem.name,), duration)
         for label, count in self._bounds.folded().items():
             own.add(m.LABEL_VALUES_FOLDED, (label,), count)
         own.add(m.HTTP_CONNECTIONS_REFUSED_TOTAL, (), self._connections_refused())
-        yield from own.families()
+        parts.append(self._exposition.write(own, openmetrics=openmetrics))
+        return "".join(parts)

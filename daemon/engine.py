@@ -121,7 +121,9 @@ class Engine:
                     f" {batch.source}: {type(error).__name__}: {error}"
                 ) from error
             admitted.source.last_batch_at = self._wall_clock() if at is None else at
-            admitted.source.apply_seconds.observe(time.perf_counter() - started)
+            finished = time.perf_counter()
+            admitted.source.apply_seconds.observe(finished - started)
+            admitted.source.age_seconds.observe(finished - admitted.admitted_at)
 
     def refuse_batch(self, name: str, reason: str, size: int) -> None:
         """Count a batch that ``name`` sent and that was refused."""

@@ -126,6 +126,22 @@ ZONE_BELOW_MIN_ALLOCATIONS_TOTAL: Final = _metric(
     "Page allocations that left the zone below its min watermark.",
     "mm/page_alloc.c: get_page_from_freelist()",
 )
+ZONE_RESERVE_EXHAUSTED_ALLOCATIONS_TOTAL: Final = _metric(
+    "zone_reserve_exhausted_allocations_total",
+    "counter",
+    _ZONE,
+    "allocations",
+    "Page allocations that left the zone with less than an eighth of its min watermark.",
+    "mm/page_alloc.c: get_page_from_freelist()",
+)
+ZONE_RESERVE_DRAWN_RATIO: Final = _metric(
+    "zone_reserve_drawn_ratio",
+    "histogram",
+    _ZONE,
+    "ratio",
+    "How much of the reserve was drawn after each page allocation that left the zone below min.",
+    "mm/page_alloc.c: get_page_from_freelist()",
+)
 ZONE_PFMEMALLOC_PAGES: Final = _metric(
     "zone_pfmemalloc_pages",
     "gauge",
@@ -300,6 +316,22 @@ PFMEMALLOC_DEACTIVATIONS_TOTAL: Final = _metric(
     "flips",
     "Times pfmemalloc_active went from 1 to 0.",
     "mm/slab.c: check_ac_pfmemalloc()",
+)
+PFMEMALLOC_WRONG_DEACTIVATIONS_TOTAL: Final = _metric(
+    "pfmemalloc_wrong_deactivations_total",
+    "counter",
+    _MODEL,
+    "flips",
+    "Times pfmemalloc_active went to 0 while some cache still held flagged slabs (rule A9).",
+    "mm/slab.c: check_ac_pfmemalloc()",
+)
+PFMEMALLOC_MARKS_TOTAL: Final = _metric(
+    "pfmemalloc_marks_total",
+    "counter",
+    _MODEL,
+    "allocations",
+    "Page allocations that came with page->pfmemalloc set.",
+    "page->pfmemalloc",
 )
 
 # --- Caches ------------------------------------------------------------------------
@@ -754,6 +786,13 @@ BATCH_APPLY_SECONDS: Final = _metric(
     _SOURCE,
     "seconds",
     "Time to apply one batch to every variant.",
+)
+BATCH_AGE_SECONDS: Final = _metric(
+    "batch_age_seconds",
+    "histogram",
+    _SOURCE,
+    "seconds",
+    "Time from the admission of a batch until it is applied, waiting for others included.",
 )
 RECEIVED_BYTES_TOTAL: Final = _metric(
     "received_bytes_total",

@@ -61,6 +61,7 @@ class SourceReading:
     """Unix time."""
     marks: dict[str, int]
     apply_seconds: Histogram
+    age_seconds: Histogram
 
 
 @dataclass(frozen=True, slots=True)

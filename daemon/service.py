@@ -12,19 +12,18 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Final
 
 import structlog
-from prometheus_client import CollectorRegistry, ProcessCollector
-from prometheus_client.exposition import choose_encoder
 
 from allocator import COMPILED, snapshot
 from allocator.config import CacheSpec, MachineConfig
 from allocator.machine import Machine
 from allocator.revision import Variant, parse_variant
-from daemon.collector import ModelCollector, SubsystemCollector
+from daemon.collector import MetricsPage, SubsystemCollector
 from daemon.collectors.allocations import AllocationsCollector
 from daemon.collectors.build import BuildCollector
 from daemon.collectors.caches import CachesCollector
@@ -124,7 +123,6 @@ class Service:
         variants = [parse_variant(name) for name in settings.variants]
         self._engine = Engine(variants, settings.max_sources, machine_factory)
         self._storage: Storage | None = None
-        self._registry = CollectorRegistry()
 
     def run(self, stop: StopSignal, trace: str | None, *, exit_when_done: bool) -> None:
         """Serve until a stop is asked for, from senders or from ``trace``.
@@ -135,10 +133,11 @@ class Service:
         """
         for name in unknown_environment():
             log.warning("environment variable names no setting", variable=name)
+        page = self._metrics_page(lambda: http.refused)
         http = HttpServer(
             self._settings.http_address,
             {
-                "/metrics": self._metrics,
+                "/metrics": partial(_metrics, page),
                 "/state": self._state,
                 "/healthz": self._healthz,
                 "/readyz": self._readyz,
@@ -146,7 +145,6 @@ class Service:
             self._settings.http_workers,
             self._settings.http_timeout_seconds,
         )
-        self._register(http)
         http.start()
         try:
             with self._intake(stop) as intake:
@@ -164,17 +162,13 @@ class Service:
             http.stop()
         log.info("stopped")
 
-    def _register(self, http: HttpServer) -> None:
-        ProcessCollector(registry=self._registry)
-        self._registry.register(
-            ModelCollector(
-                self._engine.read,
-                subsystem_collectors(
-                    self._settings.max_sources, self._version, self._settings.variants
-                ),
-                LabelBounds(self._settings.max_label_values),
-                lambda: http.refused,
-            )
+    def _metrics_page(self, connections_refused: Callable[[], int]) -> MetricsPage:
+        settings = self._settings
+        return MetricsPage(
+            self._engine.read,
+            subsystem_collectors(settings.max_sources, self._version, settings.variants),
+            LabelBounds(settings.max_label_values),
+            connections_refused,
         )
 
     def _ready(self, http: HttpServer, source: str) -> None:
@@ -247,10 +241,6 @@ class Service:
 
     # Routes.
 
-    def _metrics(self, request: Request) -> Response:
-        encoder, content_type = choose_encoder(request.accept)
-        return Response(encoder(self._registry), content_type)
-
     def _state(self, request: Request) -> Response:
         reading = self._engine.read(digest=request.query.get("digest", "1") != "0")
         return json_response(state_of(reading, self._version, self._health.not_ready))
@@ -268,6 +258,10 @@ class Service:
         if not_ready is not None:
             return Response(f"{not_ready}\n".encode(), status=HTTPStatus.SERVICE_UNAVAILABLE)
         return Response(b"ready\n")
+
+
+def _metrics(page: MetricsPage, request: Request) -> Response:
+    return Response(*page.render(request.accept))
 
 
 class _Progress:

@@ -13,8 +13,9 @@ same source.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, Protocol, TypeAlias
 
@@ -149,6 +150,8 @@ class Admitted:
     batch: Batch
     data: bytes
     """The batch as it came."""
+    admitted_at: float = field(default_factory=time.perf_counter)
+    """For the age of the batch on /metrics; what is applied does not depend on it."""
 
 
 class Source:
@@ -170,6 +173,7 @@ class Source:
         self.last_batch_at = 0.0
         self.marks: dict[str, int] = {}
         self.apply_seconds = Histogram(APPLY_SECONDS_BOUNDS)
+        self.age_seconds = Histogram(APPLY_SECONDS_BOUNDS)
 
     def position(self, epoch: int) -> int:
         """The last batch of ``epoch`` that was applied; 0 if none was."""
@@ -362,6 +366,7 @@ class Source:
             last_batch_at=self.last_batch_at,
             marks=self.marks.copy(),
             apply_seconds=self.apply_seconds.copy(),
+            age_seconds=self.age_seconds.copy(),
         )
 
 

@@ -42,6 +42,8 @@ _PLAIN: Final = (
     (m.PFMEMALLOC_ACTIVE, "pfmemalloc_active"),
     (m.PFMEMALLOC_ACTIVATIONS_TOTAL, "pfmemalloc_activations"),
     (m.PFMEMALLOC_DEACTIVATIONS_TOTAL, "pfmemalloc_deactivations"),
+    (m.PFMEMALLOC_WRONG_DEACTIVATIONS_TOTAL, "pfmemalloc_wrong_deactivations"),
+    (m.PFMEMALLOC_MARKS_TOTAL, "pfmemalloc_marks"),
 )
 
 

@@ -28,6 +28,7 @@ class IngestCollector:
         *(spec for spec, _ in _PLAIN),
         m.BATCHES_REFUSED_TOTAL,
         m.BATCH_APPLY_SECONDS,
+        m.BATCH_AGE_SECONDS,
         m.SOURCE_CONNECTED,
         m.SOURCE_SEQUENCE,
         m.SOURCE_LAST_EVENT_SECONDS,
@@ -88,3 +89,4 @@ def _add_counts(samples: Samples, name: str, source: SourceReading, bounds: Labe
         samples.add(m.SOURCE_MARKS_TOTAL, (name, bounds.fold("phase", phase)), count)
     samples.add(m.SOURCE_CONNECTED, (name,), int(source.connected))
     samples.add_histogram(m.BATCH_APPLY_SECONDS, (name,), source.apply_seconds)
+    samples.add_histogram(m.BATCH_AGE_SECONDS, (name,), source.age_seconds)

@@ -1,38 +1,13 @@
-"""Samples on their way to Prometheus: spelt by the metric table, bounded in number."""
+"""Samples on their way to Prometheus: of the metric table, bounded in number."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from typing import Final, TypeAlias
-
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    InfoMetricFamily,
-)
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from daemon.histogram import Histogram
 from daemon.metric_table import OTHER, MetricSpec
-
-Family: TypeAlias = (
-    CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily | InfoMetricFamily
-)
-
-
-def family_of(spec: MetricSpec) -> Family:
-    """The family of ``spec`` without samples, as ``describe()`` wants it."""
-    match spec.type:
-        case "counter":
-            return CounterMetricFamily(spec.name, spec.help, labels=spec.labels)
-        case "gauge":
-            return GaugeMetricFamily(spec.name, spec.help, labels=spec.labels)
-        case "histogram":
-            return HistogramMetricFamily(spec.name, spec.help, labels=spec.labels)
-        case "info":
-            name = spec.name.removesuffix("_info")
-            return InfoMetricFamily(name, spec.help, labels=spec.labels)
 
 
 class Samples:
@@ -47,9 +22,11 @@ class Samples:
     def __init__(self, specs: Iterable[MetricSpec]) -> None:
         """``specs`` come out in this order, also those without a sample."""
         self._specs = tuple(specs)
-        self._numbers: dict[str, dict[tuple[str, ...], float]] = {s.name: {} for s in self._specs}
+        self._numbers: dict[str, dict[tuple[str, ...], float]] = {
+            spec.name: {} for spec in self._specs if spec.type != "histogram"
+        }
         self._histograms: dict[str, dict[tuple[str, ...], Histogram]] = {
-            s.name: {} for s in self._specs
+            spec.name: {} for spec in self._specs if spec.type == "histogram"
         }
 
     def add(self, spec: MetricSpec, labels: tuple[str, ...], value: float) -> None:
@@ -65,30 +42,21 @@ class Samples:
         """Add the counts of ``value`` under ``labels``."""
         self._histograms[spec.name].setdefault(labels, Histogram(value.bounds)).add(value)
 
-    def families(self) -> Iterator[Family]:
-        """The families with their samples."""
+    def numbers(self) -> Iterator[tuple[MetricSpec, Mapping[tuple[str, ...], float]]]:
+        """Every metric that is no histogram, with its values by labels."""
         for spec in self._specs:
-            family = family_of(spec)
-            if isinstance(family, HistogramMetricFamily):
-                for labels, histogram in self._histograms[spec.name].items():
-                    family.add_metric(labels, _buckets(histogram), histogram.total)
-            elif isinstance(family, InfoMetricFamily):
-                for labels in self._numbers[spec.name]:
-                    family.add_metric(labels, {})
-            else:
-                for labels, number in self._numbers[spec.name].items():
-                    family.add_metric(labels, number)
-            yield family
+            if spec.type != "histogram":
+                yield spec, self._numbers[spec.name]
+
+    def histograms(self) -> Iterator[tuple[MetricSpec, Mapping[tuple[str, ...], Histogram]]]:
+        """Every histogram by labels."""
+        for spec in self._specs:
+            if spec.type == "histogram":
+                yield spec, self._histograms[spec.name]
 
 
-def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """Cumulated counts by upper bound, as the exposition format has them."""
-    buckets: list[tuple[str, float]] = []
-    below = 0
-    for bound, count in zip((*histogram.bounds, float("inf")), histogram.counts, strict=True):
-        below += count
-        buckets.append(("+Inf" if bound == float("inf") else repr(bound), below))
-    return buckets
+MAX_FOLDED: Final = 10_000
+"""How many values under ``other`` are told apart for each label; more are not counted."""
 
 
 class LabelBounds:
@@ -106,14 +74,17 @@ class LabelBounds:
 
     def fold(self, label: str, value: str) -> str:
         """``value`` itself, or ``other``."""
+        if value in self._shown.get(label, ()):  # what is shown stays shown: no lock for it
+            return value
         with self._mutex:  # scrapes may overlap
             shown = self._shown.setdefault(label, set())
-            if value not in shown:
-                if len(shown) >= self.max_values:
-                    self._folded.setdefault(label, set()).add(value)
-                    return OTHER
+            if value in shown or len(shown) < self.max_values:
                 shown.add(value)
-            return value
+                return value
+            folded = self._folded.setdefault(label, set())
+            if len(folded) < MAX_FOLDED:
+                folded.add(value)
+            return OTHER
 
     def folded(self) -> dict[str, int]:
         """By label, how many values count under ``other``."""

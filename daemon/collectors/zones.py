@@ -6,8 +6,10 @@ from typing import Final
 
 from allocator.config import ZONE_NAMES
 from allocator.stats import MachineStats, ZoneStats
+from allocator.zone import RESERVE_PARTS
 from daemon import metric_table as m
 from daemon.collectors.samples import LabelBounds, Samples
+from daemon.histogram import Histogram
 from daemon.reading import Reading
 
 _PLAIN: Final = (
@@ -24,6 +26,8 @@ _PLAIN: Final = (
     (m.ZONE_PCP_PAGES, "pcp_pages"),
 )
 
+_DRAWN_BOUNDS: Final = tuple(part / RESERVE_PARTS for part in range(1, RESERVE_PARTS + 1))
+
 
 class ZonesCollector:
     """What the page allocator holds."""
@@ -33,6 +37,8 @@ class ZonesCollector:
         *(spec for spec, _ in _PLAIN),
         m.ZONE_RESERVE_FREE_PAGES,
         m.ZONE_RESERVE_USED_PAGES,
+        m.ZONE_RESERVE_EXHAUSTED_ALLOCATIONS_TOTAL,
+        m.ZONE_RESERVE_DRAWN_RATIO,
         m.ZONE_LOWMEM_RESERVE_PAGES,
         m.BUDDY_FREE_BLOCKS,
         m.NODE_SLAB_RECLAIMABLE_PAGES,
@@ -63,7 +69,17 @@ def _add_zone(samples: Samples, labels: tuple[str, ...], zone: ZoneStats) -> Non
     left = min(zone.free_pages, zone.min_pages)
     samples.add(m.ZONE_RESERVE_FREE_PAGES, labels, left)
     samples.add(m.ZONE_RESERVE_USED_PAGES, labels, zone.min_pages - left)
+    samples.add(m.ZONE_RESERVE_EXHAUSTED_ALLOCATIONS_TOTAL, labels, zone.reserve_left[0])
+    samples.add_histogram(m.ZONE_RESERVE_DRAWN_RATIO, labels, _drawn(zone))
     for classzone, pages in zip(ZONE_NAMES, zone.lowmem_reserve, strict=False):
         samples.add(m.ZONE_LOWMEM_RESERVE_PAGES, (*labels, classzone), pages)
     for order, blocks in enumerate(zone.free_blocks):
         samples.add(m.BUDDY_FREE_BLOCKS, (*labels, str(order)), blocks)
+
+
+def _drawn(zone: ZoneStats) -> Histogram:
+    """What was drawn, from what was left: i whole eighths left is up to 8 - i eighths drawn."""
+    histogram = Histogram(_DRAWN_BOUNDS)
+    histogram.counts = [*reversed(zone.reserve_left), 0]
+    histogram.total = zone.reserve_drawn_permille / 1000
+    return histogram

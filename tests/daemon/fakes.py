@@ -89,6 +89,8 @@ class FakeMachine:
             pfmemalloc_active=True,
             pfmemalloc_activations=2,
             pfmemalloc_deactivations=1,
+            pfmemalloc_wrong_deactivations=1,
+            pfmemalloc_marks=8,
             outcomes=[
                 OutcomeCount("plain", "page", "ok", "pcp", self.events),
                 OutcomeCount("plain", "object", "denied", "preserved", 7),
@@ -111,7 +113,9 @@ class FakeMachine:
                     pfmemalloc_pages=3,
                     free_blocks=[4, 5],
                     lowmem_reserve=[0, 0, 256],
-                    below_min_events=1,
+                    below_min_events=3,
+                    reserve_left=[1, 0, 0, 0, 0, 0, 2, 0],
+                    reserve_drawn_permille=1350,
                 )
             ],
             caches=[fake_cache(spec.name, 10 * (i + 1)) for i, spec in enumerate(self.caches)],

@@ -22,6 +22,7 @@ from mypy_extensions import i64
 
 from allocator.buddy import NR_FREE_TYPES, _free_one_page, _rmqueue_smallest
 from allocator.config import MachineConfig
+from allocator.linux6 import page_story
 from allocator.linux6.alloc_flags import (
     ALLOC_CPUSET,
     ALLOC_HIGHATOMIC,
@@ -77,6 +78,7 @@ from allocator.linux6.watermark import (
     nr_free_zone_pages,
     setup_per_zone_lowmem_reserve,
     setup_per_zone_wmarks,
+    wmark_pages,
     zone_watermark_fast,
 )
 from allocator.mem_map import (
@@ -338,6 +340,8 @@ class Linux6PageAllocator(PageAllocator):
         highest_zoneidx = ac.highest_zoneidx
         while True:
             self.alloc_flags_seen = alloc_flags
+            if self.story is not None:
+                page_story.walk(self.story, alloc_flags)
             no_fallback = alloc_flags & ALLOC_NOFRAGMENT != 0
             for zone in ac.zonelist.zones:
                 if zone.type > highest_zoneidx:
@@ -345,12 +349,16 @@ class Linux6PageAllocator(PageAllocator):
                 if no_fallback and zone.nid != ac.preferred_nid:
                     # Locality is more important than fragmentation avoidance.
                     break
-                if (
-                    zone_watermark_fast(
-                        self.mem, zone, order, highest_zoneidx, alloc_flags, gfp_mask
+                passed = zone_watermark_fast(
+                    self.mem, zone, order, highest_zoneidx, alloc_flags, gfp_mask
+                )
+                if self.story is not None:
+                    mark = wmark_pages(zone, alloc_flags)
+                    reserve = zone.lowmem_reserve[highest_zoneidx]
+                    page_story.watermark(
+                        self.story, zone, order, mark, reserve, alloc_flags, passed
                     )
-                    or alloc_flags & ALLOC_NO_WATERMARKS
-                ):
+                if passed or alloc_flags & ALLOC_NO_WATERMARKS:
                     page = self._rmqueue(zone, order, alloc_flags, ac.migratetype)
                     if page != NO_PAGE:
                         self._prep_new_page(page, zone, order, alloc_flags)
@@ -358,6 +366,8 @@ class Linux6PageAllocator(PageAllocator):
             if not no_fallback:
                 return NO_PAGE
             alloc_flags &= ~ALLOC_NOFRAGMENT
+            if self.story is not None:
+                page_story.left_fragmentation_to_others(self.story)
 
     def _rmqueue(self, zone: Zone, order: i64, alloc_flags: i64, migratetype: i64) -> i64:
         """``rmqueue``: by way of the cpu's list if the order has one, else from the buddy."""
@@ -385,6 +395,8 @@ class Linux6PageAllocator(PageAllocator):
         if zone.boosted_watermark:
             zone.boosted_watermark = False
             self.wakeup_kswapd_calls += 1
+            if self.story is not None:
+                page_story.boosted(self.story, zone)
         return page
 
     def _rmqueue_buddy(self, zone: Zone, order: i64, alloc_flags: i64, migratetype: i64) -> i64:
@@ -411,6 +423,8 @@ class Linux6PageAllocator(PageAllocator):
             self.mem.state[page] = PG_ALLOCATED | PG_PFMEMALLOC
             zone.pfmemalloc_pages += 1 << order
             self.pfmemalloc_marks += 1
+            if self.story is not None:
+                page_story.marked(self.story, self.mem.pfn(page))
         else:
             self.mem.state[page] = PG_ALLOCATED
         if alloc_flags & ALLOC_HIGHATOMIC:
@@ -431,16 +445,22 @@ class Linux6PageAllocator(PageAllocator):
         if not gfp_mask & _GFP_NOFAIL or not can_direct_reclaim:
             return NO_PAGE
         # 6. It must not fail: some of the reserve that atomic callers have, then round again.
+        if self.story is not None:
+            how = "tries with the discount of atomic callers"
+            page_story.must_not_fail(self.story, "__alloc_pages_slowpath", how)
         page = self._alloc_pages_cpuset_fallback(gfp_mask, order, ALLOC_MIN_RESERVE, ac)
         if page != NO_PAGE:
             return self._got_pg(page, ALLOC_MIN_RESERVE)
-        self.outcome = STALLED_NOFAIL
-        self.stalled = STALLED_NOFAIL
-        return NO_PAGE
+        return self._stall(STALLED_NOFAIL)
 
     def _alloc_pages_retry(self, gfp_mask: i64, order: i64, ac: AllocContext) -> i64:
         """The part of ``__alloc_pages_slowpath`` that ends at its label nopage."""
         alloc_flags = self.gfp_to_alloc_flags(gfp_mask, order)
+        reserve_flags = self._gfp_pfmemalloc_flags(gfp_mask)
+        if self.story is not None:
+            page_story.alloc_flags_chosen(
+                self.story, self.current, gfp_mask, alloc_flags, reserve_flags
+            )
         if alloc_flags & ALLOC_KSWAPD:
             self._wake_all_kswapds(ac)
         # 1. At min, with the discounts of the mask.
@@ -451,7 +471,6 @@ class Linux6PageAllocator(PageAllocator):
         while True:
             if alloc_flags & ALLOC_KSWAPD:
                 self._wake_all_kswapds(ac)
-            reserve_flags = self._gfp_pfmemalloc_flags(gfp_mask)
             if reserve_flags:
                 alloc_flags = reserve_flags | (alloc_flags & ALLOC_KSWAPD)
             # 2. Without watermarks, or with an OOM victim's, if the context allows.
@@ -460,11 +479,15 @@ class Linux6PageAllocator(PageAllocator):
                 return self._got_pg(page, alloc_flags)
             self.outcome = DENIED_WATERMARK
             # 3. Who cannot wait, or is reclaiming already, goes without.
-            if not gfp_mask & _GFP_DIRECT_RECLAIM or self.current.pf_memalloc():
-                return NO_PAGE
+            if not gfp_mask & _GFP_DIRECT_RECLAIM:
+                return self._nopage("the caller may not sleep")
+            if self.current.pf_memalloc():
+                return self._nopage("the caller is reclaiming already")
             # 4. Direct reclaim makes no progress here.
-            if gfp_mask & _GFP_NORETRY or order > PAGE_ALLOC_COSTLY_ORDER:
-                return NO_PAGE
+            if gfp_mask & _GFP_NORETRY:
+                return self._nopage("reclaim found nothing, and __GFP_NORETRY")
+            if order > PAGE_ALLOC_COSTLY_ORDER:
+                return self._nopage("reclaim found nothing, and the order is too large to insist")
             no_progress_loops += 1
             if not self._should_reclaim_retry(order, ac, alloc_flags, no_progress_loops):
                 break
@@ -473,10 +496,22 @@ class Linux6PageAllocator(PageAllocator):
         if page != NO_PAGE:
             return page
         if self.current.memdie() and (alloc_flags & ALLOC_OOM or gfp_mask & _GFP_NOMEMALLOC):
-            # A victim does not wait for itself to die.
             self.outcome = DENIED_WATERMARK
-        elif self.outcome == STALLED_OOM:
-            self.stalled = STALLED_OOM
+            return self._nopage("an OOM victim does not wait for itself to die")
+        if self.outcome == STALLED_OOM:
+            return self._stall(STALLED_OOM)
+        return self._nopage("the OOM killer is no help here")
+
+    def _nopage(self, why: str) -> i64:
+        if self.story is not None:
+            page_story.refused(self.story, why)
+        return NO_PAGE
+
+    def _stall(self, why: i64) -> i64:
+        if self.story is not None:
+            page_story.stalled(self.story, why)
+        self.outcome = why
+        self.stalled = why
         return NO_PAGE
 
     def _wake_all_kswapds(self, ac: AllocContext) -> None:
@@ -510,6 +545,8 @@ class Linux6PageAllocator(PageAllocator):
             if zone.type <= ac.highest_zoneidx and unreserve_highatomic_pageblock(
                 self.mem, zone, self.mobility, ac.migratetype
             ):
+                if self.story is not None:
+                    page_story.gave_up_highatomic(self.story, zone)
                 return True
         return False
 
@@ -526,6 +563,9 @@ class Linux6PageAllocator(PageAllocator):
         if gfp_mask & (_GFP_RETRY_MAYFAIL | _GFP_THISNODE) or ac.highest_zoneidx < ZONE_NORMAL:
             return NO_PAGE
         if gfp_mask & _GFP_NOFAIL:
+            if self.story is not None:
+                how = "may use the reserve on the out-of-memory path"
+                page_story.must_not_fail(self.story, "__alloc_pages_may_oom", how)
             page = self._alloc_pages_cpuset_fallback(gfp_mask, order, ALLOC_NO_WATERMARKS, ac)
             if page != NO_PAGE:
                 return self._got_pg(page, ALLOC_NO_WATERMARKS)

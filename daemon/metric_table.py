@@ -38,13 +38,18 @@ class MetricSpec:
     """Where the kernel keeps the same number; empty for what only the daemon knows."""
 
 
-_table: list[MetricSpec] = []
+_groups: list[tuple[str, list[MetricSpec]]] = []
 
 _SOURCE: Final = ("source",)
 _MODEL: Final = ("source", "variant")
 _NODE: Final = (*_MODEL, "node")
 _ZONE: Final = (*_MODEL, "node", "zone")
 _CACHE: Final = (*_MODEL, "cache")
+
+
+def _group(title: str) -> None:
+    """What follows belongs together, in the docs."""
+    _groups.append((title, []))
 
 
 def _metric(
@@ -56,11 +61,11 @@ def _metric(
     kernel_source: str = "",
 ) -> MetricSpec:
     spec = MetricSpec(f"pfmemd_{name}", kind, labels, unit, text, kernel_source)
-    _table.append(spec)
+    _groups[-1][1].append(spec)
     return spec
 
 
-# --- Zones and the reserve -------------------------------------------------------
+_group("Zones and the reserve")
 
 ZONE_FREE_PAGES: Final = _metric(
     "zone_free_pages",
@@ -223,7 +228,7 @@ KSWAPD_WAKEUPS_TOTAL: Final = _metric(
     "mm/vmscan.c: wakeup_kswapd()",
 )
 
-# --- Allocations and what they came to ---------------------------------------------
+_group("Allocations and what they came to")
 
 ALLOCATIONS_OK_TOTAL: Final = _metric(
     "allocations_ok_total",
@@ -334,7 +339,7 @@ PFMEMALLOC_MARKS_TOTAL: Final = _metric(
     "page->pfmemalloc",
 )
 
-# --- Caches ------------------------------------------------------------------------
+_group("Caches")
 
 CACHE_OBJECT_SIZE_BYTES: Final = _metric(
     "cache_object_size_bytes",
@@ -449,7 +454,7 @@ CACHE_LEAKS_TOTAL: Final = _metric(
     "gfp_pfmemalloc_allowed()",
 )
 
-# --- SLAB's own counters --------------------------------------------------------------
+_group("SLAB's own counters")
 
 SLAB_ALLOC_HITS_TOTAL: Final = _metric(
     "slab_alloc_hits_total",
@@ -540,7 +545,7 @@ SLAB_UNFLAGGED_SLABS_TOTAL: Final = _metric(
     "mm/slab.c: ClearPageSlabPfmemalloc()",
 )
 
-# --- SLUB's own counters: enum stat_item ------------------------------------------------
+_group("SLUB's own counters: enum stat_item")
 
 SLUB_ALLOC_FASTPATH_TOTAL: Final = _metric(
     "slub_alloc_fastpath_total",
@@ -743,7 +748,7 @@ SLUB_PFMEMALLOC_MISMATCHES_TOTAL: Final = _metric(
     "mm/slub.c: pfmemalloc_match()",
 )
 
-# --- Ingest ----------------------------------------------------------------------------
+_group("Ingest")
 
 EVENTS_APPLIED_TOTAL: Final = _metric(
     "events_applied_total",
@@ -872,7 +877,7 @@ MESSAGES_REFUSED_TOTAL: Final = _metric(
     "Messages refused before they could be put down to a source, by reason.",
 )
 
-# --- The daemon itself --------------------------------------------------------------------
+_group("The daemon itself")
 
 HTTP_CONNECTIONS_REFUSED_TOTAL: Final = _metric(
     "http_connections_refused_total",
@@ -924,8 +929,11 @@ MACHINE_INFO: Final = _metric(
     "The machine that the source's header describes; numa is yes or no, page_size in bytes.",
 )
 
-METRICS: Final[tuple[MetricSpec, ...]] = tuple(_table)
-"""Every metric, in the order of the docs."""
+GROUPS: Final = tuple((title, tuple(specs)) for title, specs in _groups)
+"""Every metric by what it is about, in the order of the docs."""
+
+METRICS: Final = tuple(spec for _, specs in GROUPS for spec in specs)
+"""Every metric."""
 
 BY_NAME: Final[dict[str, MetricSpec]] = {spec.name: spec for spec in METRICS}
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from daemon import metric_table
-from daemon.metric_table import METRICS, MetricSpec
+from daemon.metric_table import GROUPS, METRICS, MetricSpec
+from daemon.metrics_doc import metrics_markdown
 
+DOCS = Path(__file__).parents[2] / "docs"
 SUFFIX_OF_UNIT = {"bytes": "_bytes", "seconds": "_seconds"}
 
 
@@ -52,3 +55,32 @@ def test_import_needs_no_prometheus_client() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert str(len(METRICS)) == done.stdout.strip()
+
+
+def test_groups_have_names_and_members() -> None:
+    """The docs have no empty table and no two of one name."""
+    titles = [title for title, _ in GROUPS]
+
+    assert len(titles) == len(set(titles))
+    assert all(specs for _, specs in GROUPS)
+
+
+def test_docs_are_current() -> None:
+    """docs/METRICS.md is what ``python -m daemon.metrics_doc`` writes."""
+    assert metrics_markdown() == (DOCS / "METRICS.md").read_text("utf-8")
+
+
+def test_docs_tell_of_every_metric_and_label() -> None:
+    """Each metric has its row, and each of its labels is explained."""
+    page = metrics_markdown()
+    _, _, after = page.partition("## Labels")
+    labels, _, tables = after.partition("\n## ")
+
+    for spec in METRICS:
+        assert f"| `{spec.name}` | {spec.type} |" in tables
+    rows = re.findall(r"^\| ([a-z, ]+?)(?: \(.+?\))? \|", labels, re.MULTILINE)
+    explained = {name for row in rows for name in row.split(", ")}
+    used = {label for spec in METRICS if spec.type != "info" for label in spec.labels}
+    assert used <= explained | {
+        "label"
+    }  # which is named by what it holds: the label that is folded

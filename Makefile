@@ -19,6 +19,7 @@ PIP_INSTALL := -m pip --quiet --disable-pip-version-check install
 SOURCES := pyproject.toml $(shell find allocator tracegen daemon dashboards -type f \
              ! -name '*.pyc' ! -name '*.so')
 PYTEST_ARGS ?=
+BENCH_ARGS ?= --quick
 
 .PHONY: help
 help: ## List the targets
@@ -63,6 +64,10 @@ test-compiled: .venv-dev/installed ## The tests that run the model, with the mod
 	        $(PYTEST_ARGS) $(MODEL_TESTS); \
 	fi
 
+.PHONY: bench
+bench: .venv-dev/bench-tools ## The model beside glibc over the same streams (minutes)
+	@.venv-dev/bin/python benchmarks/model/bench.py $(BENCH_ARGS)
+
 .PHONY: wheel
 wheel: .venv-demo/made ## The wheel, in dist/; compiled where a C compiler is
 	@.ci/wheel .venv-demo/bin/python dist
@@ -80,6 +85,11 @@ clean: ## Remove the environments, caches and builds
 .venv-dev/installed: pyproject.toml .venv-dev/made
 	@echo "== $(@D): pfmemd (editable) and the test and lint tools; once, about a minute"
 	@$(@D)/bin/python $(PIP_INSTALL) --editable . --group test --group lint
+	@touch $@
+
+.venv-dev/bench-tools: .venv-dev/installed
+	@echo "== $(@D): what compiles the model for the benchmarks"
+	@$(@D)/bin/python $(PIP_INSTALL) --group bench
 	@touch $@
 
 .venv-demo/installed: $(SOURCES) .venv-demo/made

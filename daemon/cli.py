@@ -13,6 +13,7 @@ from allocator import COMPILED
 from allocator.revision import VariantError, parse_variant, variant_names
 from daemon.compare_cli import compare_command
 from daemon.demo import demo_command
+from daemon.explain_cli import explain_command
 from daemon.logs import configure_logs
 from daemon.offline import print_results, results_of, run_trace
 from daemon.service import Service, new_machine
@@ -65,6 +66,10 @@ def main() -> None:
       curl http://127.0.0.1:9571/metrics
     Ask one question of one trace:
       pfmemd run trace.pfmt --variant slab-seed --variant slab-unpatched
+      pfmemd compare trace.pfmt --variant slab-seed --variant slub-seed --events 5
+      pfmemd explain trace.pfmt --denied 1
+    Ask what a kernel's log says:
+      pfmemd explain --line "swapper: page allocation failure: order:0, mode:0x20"
 
     Exit codes: 0 good; 1 the thing asked about is bad; 2 wrong use or unreadable input; 3 could
     not go on (lost connection, full disk).
@@ -167,6 +172,6 @@ def run(trace_path: str, variants: tuple[str, ...], *, as_json: bool) -> None:
 
 for _command in (
     *(import_group, send, trace, conformance, watch_command, demo_command),
-    *(compare_command, rule),
+    *(compare_command, explain_command, rule),
 ):
     main.add_command(_command)

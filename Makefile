@@ -50,11 +50,9 @@ MODEL_TESTS := $(addprefix $(CURDIR)/,$(wildcard \
     tests/test_build_mode.py tests/allocator tests/conformance tests/rules tests/e2e))
 
 .PHONY: test-compiled
-test-compiled: .venv-dev/installed ## The tests that run the model, with the model compiled
-	@if [ "$(COMPILED)" != 1 ] && ! .ci/can-compile .venv-dev/bin/python; then \
-	    echo "== no C compiler with Python's headers here: the compiled model is not tested"; \
-	elif [ "$(COMPILED)" = 0 ]; then \
-	    echo "== COMPILED=0: the compiled model is not tested"; \
+test-compiled: .venv-demo/mode ## The tests that run the model, with the model compiled
+	@if [ "$$(cat .venv-demo/mode)" = plain ]; then \
+	    echo "== no C compiler with Python's headers, or COMPILED=0: no test of the compiled model"; \
 	else \
 	    $(MAKE) --silent .venv-demo/test-tools && \
 	    echo "== the tests that run the model, the model compiled" && \
@@ -92,7 +90,15 @@ clean: ## Remove the environments, caches and builds
 	@$(@D)/bin/python $(PIP_INSTALL) --group bench
 	@touch $@
 
-.venv-demo/installed: $(SOURCES) .venv-demo/made
+# Written anew only when the answer is another one: a compiler came, or COMPILED was set.
+.venv-demo/mode: .venv-demo/made FORCE
+	@.ci/mode $(@D)/bin/python > $@.new
+	@if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+
+.PHONY: FORCE
+FORCE:
+
+.venv-demo/installed: $(SOURCES) .venv-demo/made .venv-demo/mode
 	@.ci/wheel $(CURDIR)/$(@D)/bin/python $(CURDIR)/$(@D)/wheel
 	@echo "== $(@D): pfmemd and what it depends on"
 	@$(@D)/bin/python $(PIP_INSTALL) --force-reinstall --no-deps $(@D)/wheel/*.whl

@@ -53,7 +53,7 @@ def differences(traces: list[str]) -> list[str]:
 def main() -> None:
     """Run every mutant with modules of its own."""
     mutants = json.load(sys.stdin)
-    folders = (*(mutant["path"] for mutant in mutants), str(Path(__file__).parents[2]))
+    folders = (*(mutant["path"] for mutant in mutants), str(Path(__file__).parents[2] / "tracegen"))
 
     def finder(path: str) -> FileFinder:
         if not path.startswith(folders):

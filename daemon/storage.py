@@ -10,6 +10,7 @@ counted and tried again. A journal that cannot be written stops the intake.
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future
@@ -83,6 +84,7 @@ class _Writing:
 
     generation: int
     position: Position
+    appended: int
     started: float
     taken_ns: int
     future: Future[int]
@@ -182,10 +184,10 @@ class Storage:
             program=self.program,
             sources=tuple(engine.images(self.images)),
         )
-        self._appended_then = self.journal.counts.appended_bytes
         future = self.executor.submit(write_snapshot, self.folder, self._generation, snapshot)
+        appended = self.journal.counts.appended_bytes
         self._writing = _Writing(
-            self._generation, snapshot.position, started, snapshot.taken_ns, future
+            self._generation, snapshot.position, appended, started, snapshot.taken_ns, future
         )
 
     def _finish_snapshot(self) -> None:
@@ -202,6 +204,7 @@ class Storage:
             log.warning("snapshot failed", snapshot=name, why=str(error))
             self._not_before = self.clock() + RETRY_SECONDS
             return
+        self._appended_then = writing.appended
         counts.taken += 1
         counts.taken_at = writing.taken_ns / 1e9
         self._finished_at = self.clock()
@@ -240,18 +243,31 @@ def open_storage(
     program: str,
     progress: Callable[[Recovered], None],
     executors: tuple[Executor, Executor],
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    wall_clock_ns: Callable[[], int] = time.time_ns,
+    draw: Callable[[int], bytes] = secrets.token_bytes,
 ) -> Storage:
     """Recover ``engine`` from the folder and go on from there.
 
-    ``executors`` are the journal's and the snapshots'; for the rest see :func:`recover`.
+    ``executors`` are the journal's and the snapshots'. Raises what :func:`recover` and
+    :class:`Journal` raise.
     """
-    recovered = recover(folder, engine, images, progress)
+    recovered = recover(folder, engine, images, progress, clock)
     torn = recovered.reader.torn
     if torn is not None:
         log.warning(
             "torn tail cut off", position=str(torn.position), bytes=torn.size, why=torn.what
         )
-    journal = Journal(folder, recovered.reader, journal_rules, executors[0])
+    journal = Journal(
+        folder,
+        recovered.reader,
+        journal_rules,
+        executors[0],
+        clock=clock,
+        wall_clock_ns=wall_clock_ns,
+        draw=draw,
+    )
     log.info(
         "recovered",
         folder=folder.name,
@@ -261,4 +277,14 @@ def open_storage(
         events=recovered.events,
         seconds=round(recovered.seconds, 3),
     )
-    return Storage(folder, journal, recovered, images, snapshot_rules, executors[1], program)
+    return Storage(
+        folder,
+        journal,
+        recovered,
+        images,
+        snapshot_rules,
+        executors[1],
+        program,
+        clock,
+        wall_clock_ns,
+    )

@@ -135,6 +135,10 @@ class ObjectAllocator:
         """(first pfn, order) of every slab."""
         raise NotImplementedError
 
+    def chain(self) -> list[int]:
+        """The caches' numbers in the order of ``/proc/slabinfo``: newest first, no aliases."""
+        raise NotImplementedError
+
     def leak_ways(self) -> tuple[str, ...]:
         """The ways (:mod:`allocator.leak`) in which this allocator can leak the reserve."""
         raise NotImplementedError

@@ -239,6 +239,10 @@ class SlubAllocator(ObjectAllocator):
         """Reserve objects handed to callers without entitlement, by how it happened."""
         return {name: int(s.table[LEAKS + i]) for i, name in enumerate(self._leak_names)}
 
+    def chain(self) -> list[int]:
+        """``slab_caches``."""
+        return [int(s.number) for s in reversed(self._slab_caches)]
+
     def leak_ways(self) -> tuple[str, ...]:
         """The ways in which this allocator can leak the reserve."""
         return self._leak_names

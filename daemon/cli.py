@@ -21,6 +21,7 @@ from daemon.settings import Settings, load_settings
 from daemon.settings_options import given_flags, settings_options
 from daemon.stop_signal import StopSignal
 from daemon.version import program_version
+from daemon.view_cli import view_command
 from daemon.watch import watch_command
 from tracegen.cli import send, trace
 from tracegen.command_line import CommandGroup
@@ -108,6 +109,8 @@ def serve(
       /state     JSON: every source and model; ?digest=0 leaves out the digests
       /healthz   200 while the daemon is alive
       /readyz    200 while it takes batches
+      /proc/SOURCE/VARIANT/slabinfo, zoneinfo, buddyinfo, pagetypeinfo   as the kernel has them
+      /sys/SOURCE/VARIANT/kernel/slab[/CACHE]   as grep -r prints it (SLUB)
 
     \b
     Examples:
@@ -172,6 +175,6 @@ def run(trace_path: str, variants: tuple[str, ...], *, as_json: bool) -> None:
 
 for _command in (
     *(import_group, send, trace, conformance, watch_command, demo_command),
-    *(compare_command, explain_command, rule),
+    *(compare_command, explain_command, view_command, rule),
 ):
     main.add_command(_command)

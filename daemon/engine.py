@@ -18,6 +18,7 @@ from daemon.sources import (
     Admitted,
     MachineFactory,
     MachineImages,
+    ModelledMachine,
     Source,
     SourceImage,
     Verdict,
@@ -153,6 +154,29 @@ class Engine:
         }
         with self._lock:
             self._sources = made
+
+    def machines(self) -> list[tuple[str, str]]:
+        """(Source, variant) of every machine there is."""
+        with self._lock:
+            return [
+                (name, variant.name)
+                for name, source in self._sources.items()
+                if source.life is not None
+                for variant in source.life.machines
+            ]
+
+    def ask(
+        self, source: str, variant: str, question: Callable[[ModelledMachine], str]
+    ) -> str | None:
+        """Ask one machine, between two batches; None if there is none of these names."""
+        with self._lock:
+            known = self._sources.get(source)
+            if known is None or known.life is None:
+                return None
+            for own, machine in known.life.machines.items():
+                if own.name == variant:
+                    return question(machine)
+            return None
 
     def read(self, *, digest: bool = False) -> Reading:
         """Everything at one moment. ``digest`` also digests every machine, which reads it whole."""

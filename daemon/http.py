@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final, TypeAlias
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import structlog
 
@@ -52,6 +52,8 @@ class Request:
 
     query: Mapping[str, str]
     accept: str
+    rest: str = ""
+    """What follows a route that ends in a slash and stands for everything below it."""
 
 
 Route: TypeAlias = Callable[[Request], Response]
@@ -100,6 +102,15 @@ class HttpServer(ThreadingHTTPServer):
         host, port = self.server_address[:2]
         name = host.decode() if isinstance(host, bytes | bytearray) else str(host)
         return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+    def route(self, path: str) -> tuple[Route | None, str]:
+        """Return the route of a path, and what follows one that stands for all below it."""
+        if path in self.routes:
+            return self.routes[path], ""
+        for start, route in self.routes.items():
+            if start.endswith("/") and path.startswith(start):
+                return route, unquote(path.removeprefix(start))
+        return None, ""
 
     def start(self) -> None:
         """Serve in a thread of its own until :meth:`stop`."""
@@ -200,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.request_arrived(self.connection)
         parts = urlsplit(self.path)
-        route = self.server.routes.get(parts.path)
+        route, rest = self.server.route(parts.path)
         if route is None:
             paths = " ".join(self.server.routes)
             self._answer(
@@ -211,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
             )
             return
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        request = Request(query, self.headers.get("Accept", ""))
+        request = Request(query, self.headers.get("Accept", ""), rest)
         try:
             response = route(request)
         except Exception:  # the client is told, the log has the traceback, the daemon goes on

@@ -44,6 +44,7 @@ from daemon.sources import MachineFactory, MachineImages, ModelledMachine
 from daemon.state import state_of
 from daemon.stop_signal import StopSignal
 from daemon.storage import SnapshotRules, Storage, open_storage
+from daemon.view_route import view_routes
 from tracegen.limits import BatchLimits
 
 log = structlog.get_logger()
@@ -141,6 +142,7 @@ class Service:
                 "/state": self._state,
                 "/healthz": self._healthz,
                 "/readyz": self._readyz,
+                **view_routes(self._engine),
             },
             self._settings.http_workers,
             self._settings.http_timeout_seconds,

@@ -882,6 +882,10 @@ class Slab3(ObjectAllocator):
             for slabp in _all_slabs(c)
         ]
 
+    def chain(self) -> list[int]:
+        """``cache_chain``."""
+        return [int(c.number) for c in reversed(self.caches)]
+
     def leak_ways(self) -> tuple[str, ...]:
         """The ways in which this allocator can leak the reserve."""
         return LEAK_NAMES

@@ -856,6 +856,10 @@ class Slab6(ObjectAllocator):
             for slabp in _all_slabs(c)
         ]
 
+    def chain(self) -> list[int]:
+        """``slab_caches``."""
+        return [int(c.number) for c in self._chain]
+
     def leak_ways(self) -> tuple[str, ...]:
         """The ways in which this allocator can leak the reserve."""
         return LEAK_NAMES

@@ -138,8 +138,8 @@ class TestServe:
             assert answer == Ack(5, 2, 32)
 
             metrics = daemon.get("/metrics")
-            assert 'pfmemd_events_applied_total{source="a"} 31.0' in metrics
-            assert 'pfmemd_source_phase{phase="outage",source="a"} 1.0' in metrics
+            assert 'pfmemd_events_applied_total{source="a"} 31\n' in metrics
+            assert 'pfmemd_source_phase{source="a",phase="outage"} 1\n' in metrics
             assert "process_resident_memory_bytes" in metrics
             assert daemon.get("/healthz") == "ok\n"
             assert daemon.get("/readyz") == "ready\n"

@@ -139,7 +139,8 @@ def _parting_lines(comparison: Comparison) -> Iterator[str]:
     if not comparison.parted:
         yield "no event parts them"
         return
-    yield f"{comparison.parted:,} events part them; the first {shown}:"
+    part = "event parts" if comparison.parted == 1 else "events part"
+    yield f"{comparison.parted:,} {part} them; the first {shown}:"
     width = max(len(variant) for variant in comparison.variants)
     for parting in comparison.partings:
         yield ""

@@ -9,6 +9,7 @@ from typing import Final
 from allocator.gfp import decode
 from allocator.leak import LEAK_WAYS
 from allocator.machine import Request
+from allocator.revision import SEED
 from allocator.stats import CacheStats, MachineStats, ZoneStats
 from daemon.came_to import SENTENCES, came_to_json, came_to_text, effect_texts, result_of
 from daemon.event_text import event_json, event_text
@@ -63,7 +64,8 @@ def explanation_lines(told: Explanation) -> Iterator[str]:
     rules = told.story.rules()
     if rules:
         yield ""
-        yield "rules"
+        seed = told.variant.revision is SEED
+        yield "rules" if seed else "rules, as the mail of 2012 has them"
         yield from (f"  {rule}  {RULES[rule]}" for rule in rules)
     if told.slabs:
         yield ""
@@ -163,8 +165,9 @@ def _history_lines(slab: SlabHistory, number: int, header: Header) -> Iterator[s
     if not slab.given:
         yield "    no object of it was given to anybody"
         return
-    text = f"    {slab.given:,} objects of it were given since, {slab.given_plain:,} of them to"
-    text += " callers who are not entitled"
+    objects = "object of it was" if slab.given == 1 else "objects of it were"
+    text = f"    {slab.given:,} {objects} given since, {slab.given_plain:,} of them to callers who are"
+    text += " not entitled"
     if slab.given > len(slab.latest):
         text += f"; the last {len(slab.latest)}"
     yield text + ":"

@@ -171,7 +171,7 @@ def test_table_relates_every_variant_to_the_first(trace: str) -> None:
     assert "objects in use 1 2 (+100 %)" in rows
     assert "by same_slab_again - 1 (new)" in rows
     assert "node 0 DMA32 16,378 of 16,500 16,379 of 16,500 (+0.0 %)" in rows
-    assert "1 events part them; the first 1:" in rows
+    assert "1 event parts them; the first 1:" in rows
     assert "event 6 OBJ_ALLOC skbuff_head_cache, GFP_KERNEL|__GFP_NORETRY, cpu 0 at 0.003 s" in rows
     assert any(row.startswith("slab-seed denied, preserved cache_alloc_refill") for row in rows)
     assert any(row.startswith("same_slab_again: SLUB seed") for row in rows)
@@ -222,7 +222,7 @@ def test_standard_input_is_read_twice_when_stories_are_wanted() -> None:
     result = invoke("-", "--events", "1", stdin=trace_bytes())
 
     assert 0 == result.exit_code, result.output
-    assert "1 events part them; the first 1:" in result.output
+    assert "1 event parts them; the first 1:" in result.output
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,14 @@ test-compiled: .venv-demo/mode ## The tests that run the model, with the model c
 bench: .venv-dev/bench-tools ## The model beside glibc over the same streams (minutes)
 	@.venv-dev/bin/python benchmarks/model/bench.py $(BENCH_ARGS)
 
+CYCLES ?= 2000
+SEEDS ?= 5000
+
+.PHONY: torture
+torture: .venv-dev/installed ## Kill daemons CYCLES times, run SEEDS simulated worlds a mode
+	@.venv-dev/bin/python -m tests.simulation.test_simulation 0 $(SEEDS)
+	@.venv-dev/bin/python -m tests.torture $(CYCLES)
+
 .PHONY: wheel
 wheel: .venv-demo/made ## The wheel, in dist/; compiled where a C compiler is
 	@.ci/wheel .venv-demo/bin/python dist

@@ -115,14 +115,16 @@ class Service:
         machine_factory: MachineFactory = new_machine,
         images: MachineImages | None = None,
         open_folder: Callable[[Path], AbstractContextManager[Folder]] = locked_folder,
+        wall_clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._settings = settings
         self._version = version
         self._images = images or ModelImages()
         self._open_folder = open_folder
+        self._wall_clock_ns = wall_clock_ns
         self._health = Health()
         variants = [parse_variant(name) for name in settings.variants]
-        self._engine = Engine(variants, settings.max_sources, machine_factory)
+        self._engine = Engine(variants, settings.max_sources, machine_factory, self._wall_clock)
         self._storage: Storage | None = None
 
     def run(self, stop: StopSignal, trace: str | None, *, exit_when_done: bool) -> None:
@@ -173,6 +175,9 @@ class Service:
             connections_refused,
         )
 
+    def _wall_clock(self) -> float:
+        return self._wall_clock_ns() / 1e9
+
     def _ready(self, http: HttpServer, source: str) -> None:
         self._health.waiting_for = None
         log.info(
@@ -206,6 +211,7 @@ class Service:
                 self._version,
                 _Progress(self._health, stop),
                 (journal_executor, snapshot_executor),
+                wall_clock_ns=self._wall_clock_ns,
             )
             self._storage = storage
             intake = Intake(self._engine, storage, self._health, lambda: stop.requested)

@@ -166,8 +166,8 @@ def _history_lines(slab: SlabHistory, number: int, header: Header) -> Iterator[s
         yield "    no object of it was given to anybody"
         return
     objects = "object of it was" if slab.given == 1 else "objects of it were"
-    text = f"    {slab.given:,} {objects} given since, {slab.given_plain:,} of them to callers who are"
-    text += " not entitled"
+    text = f"    {slab.given:,} {objects} given since, {slab.given_plain:,} of them to callers"
+    text += " who are not entitled"
     if slab.given > len(slab.latest):
         text += f"; the last {len(slab.latest)}"
     yield text + ":"

@@ -161,6 +161,20 @@ def test_port_in_use_is_one_clear_line(server: HttpServer) -> None:
     ) == str(caught.value)
 
 
+def test_server_begins_again_on_the_port_it_has_just_answered_on() -> None:
+    """A daemon that is restarted finds its port free, though connections linger in TIME_WAIT."""
+    first = HttpServer(("127.0.0.1", 0), {"/echo": echo}, workers=2, timeout_seconds=SECONDS)
+    port = first.server_port
+    first.start()
+    get(first, "/echo")
+    first.stop()
+
+    second = HttpServer(("127.0.0.1", port), {"/echo": echo}, workers=2, timeout_seconds=SECONDS)
+
+    second.server_close()
+    assert port == second.server_port
+
+
 def test_url_has_the_port_that_was_given(server: HttpServer) -> None:
     """With port 0 the URL tells where the server is."""
     assert server.url == f"http://127.0.0.1:{server.server_port}"

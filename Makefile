@@ -74,6 +74,25 @@ torture: .venv-dev/installed ## Kill daemons CYCLES times, run SEEDS simulated w
 	@.venv-dev/bin/python -m tests.simulation.test_simulation 0 $(SEEDS)
 	@.venv-dev/bin/python -m tests.torture $(CYCLES)
 
+# The path around the model is measured as it is installed, never as it lies here. The model
+# is compiled in .venv-demo where a C compiler is.
+BENCH_INSTALLED = cd .venv-demo && PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONPATH="$(CURDIR)/benchmarks/model:$(CURDIR)/benchmarks/traces" \
+    "$(CURDIR)/.venv-demo/bin/python" "$(CURDIR)/benchmarks
+
+.PHONY: bench-path
+bench-path: .venv-demo/installed ## The path around the model: its parts, then as users run it (minutes)
+	@$(BENCH_INSTALLED)/parts/parts.py"
+	@$(BENCH_INSTALLED)/e2e/e2e.py"
+
+.PHONY: bench-growth
+bench-growth: .venv-demo/installed ## Time for an event against what the machine holds (minutes)
+	@$(BENCH_INSTALLED)/growth/growth.py"
+
+.PHONY: bench-check
+bench-check: .venv-demo/installed ## Hold instructions for an event to what they were (valgrind; minutes)
+	@$(BENCH_INSTALLED)/check/check.py"
+
 .PHONY: wheel
 wheel: .venv-demo/made ## The wheel, in dist/; compiled where a C compiler is
 	@.ci/wheel .venv-demo/bin/python dist

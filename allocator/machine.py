@@ -667,6 +667,10 @@ class Machine:
         answer.pfm = int(pages.page_pfmemalloc(pfn))
         answer.large = True
 
+    def live_handles(self) -> int:
+        """How many things are allocated and not yet freed."""
+        return int(self.handles.live)
+
     def stats(self) -> MachineStats:
         """A consistent reading between events; its cost grows with zones, cpus and caches."""
         pages = self.pages

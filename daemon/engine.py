@@ -53,9 +53,11 @@ class Engine:
         max_sources: int,
         machine_factory: MachineFactory,
         wall_clock: Callable[[], float] = time.time,
+        max_live_handles: int | None = None,
     ) -> None:
         self.variants = tuple(variants)
         self.max_sources = max_sources
+        self.max_live_handles = max_live_handles
         self.connected: frozenset[str] = frozenset()
         """The sources that have a sender now; whoever receives keeps it."""
         self._machine_factory = machine_factory
@@ -84,7 +86,13 @@ class Engine:
             raise TooManySourcesError(batch.source, self.max_sources)
         known = source or Source(batch.source)
         try:
-            verdict = known.admit(batch, data, self.variants, self._machine_factory)
+            verdict = known.admit(
+                batch,
+                data,
+                self.variants,
+                self._machine_factory,
+                self.max_live_handles if bounded else None,
+            )
         except BatchError as error:
             self.refuse_batch(batch.source, error.reason, len(data))
             raise

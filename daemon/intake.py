@@ -20,6 +20,7 @@ import structlog
 from daemon.engine import Engine
 from daemon.health import Health
 from daemon.journal.errors import NoRoomError
+from daemon.memory import MemoryWatch
 from daemon.sources import Admitted, Verdict
 from daemon.storage import Storage
 from tracegen.batch import Batch
@@ -42,12 +43,14 @@ class Intake:
         storage: Storage | None,
         health: Health,
         stopping: Callable[[], bool] = lambda: False,
+        memory: MemoryWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """``storage`` None keeps nothing: what is committed is lost with the process.
 
         ``stopping`` is asked between batches: a stop does not wait for a whole group.
         """
+        self._memory = memory
         self.engine = engine
         self._storage = storage
         self._health = health
@@ -116,7 +119,12 @@ class Intake:
         return True
 
     def turn(self) -> bool:
-        """Do what is due between two groups; True if the intake has just become free again."""
+        """Do what is due between two groups; True if the intake has just become free again.
+
+        Raises JournalError if the disk failed, MemoryLimitError if memory is used up.
+        """
+        if self._memory is not None:
+            self._memory.turn()
         if self._storage is None or self._behind:
             return False
         self._storage.turn(self.engine)

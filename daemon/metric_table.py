@@ -877,7 +877,152 @@ MESSAGES_REFUSED_TOTAL: Final = _metric(
     "Messages refused before they could be put down to a source, by reason.",
 )
 
+_group("Journal and snapshots: only with --data-dir")
+
+JOURNAL_BYTES: Final = _metric(
+    "journal_bytes",
+    "gauge",
+    (),
+    "bytes",
+    "Size of the journal on disk.",
+)
+JOURNAL_SEGMENTS: Final = _metric(
+    "journal_segments",
+    "gauge",
+    (),
+    "segments",
+    "Files of the journal.",
+)
+JOURNAL_APPENDED_BYTES_TOTAL: Final = _metric(
+    "journal_appended_bytes_total",
+    "counter",
+    (),
+    "bytes",
+    "Bytes written to the journal.",
+)
+JOURNAL_GROUPS_TOTAL: Final = _metric(
+    "journal_groups_total",
+    "counter",
+    (),
+    "groups",
+    "Groups of batches written to the journal, each in one go.",
+)
+JOURNAL_SYNC_SECONDS: Final = _metric(
+    "journal_sync_seconds",
+    "histogram",
+    (),
+    "seconds",
+    "Time the disk took to make the journal safe.",
+)
+JOURNAL_BLOCKED: Final = _metric(
+    "journal_blocked",
+    "gauge",
+    (),
+    "",
+    "1 while no batches are taken because there is no room for the journal.",
+)
+JOURNAL_GROUPS_REFUSED_TOTAL: Final = _metric(
+    "journal_groups_refused_total",
+    "counter",
+    (),
+    "groups",
+    "Groups that found no room on the disk: nothing of them was acknowledged.",
+)
+JOURNAL_TORN_BYTES: Final = _metric(
+    "journal_torn_bytes",
+    "gauge",
+    (),
+    "bytes",
+    "Bytes of an unfinished write that this start cut off the journal.",
+)
+SNAPSHOTS_TOTAL: Final = _metric(
+    "snapshots_total",
+    "counter",
+    (),
+    "snapshots",
+    "Snapshots of all models that were taken.",
+)
+SNAPSHOTS_FAILED_TOTAL: Final = _metric(
+    "snapshots_failed_total",
+    "counter",
+    (),
+    "snapshots",
+    "Snapshots that could not be written or read back; they are tried again.",
+)
+SNAPSHOT_BYTES: Final = _metric(
+    "snapshot_bytes",
+    "gauge",
+    (),
+    "bytes",
+    "Size of the newest snapshot of this process.",
+)
+SNAPSHOT_SECONDS: Final = _metric(
+    "snapshot_seconds",
+    "gauge",
+    (),
+    "seconds",
+    "Time from the beginning of the newest snapshot until it was safe on disk.",
+)
+SNAPSHOT_TIMESTAMP_SECONDS: Final = _metric(
+    "snapshot_timestamp_seconds",
+    "gauge",
+    (),
+    "seconds",
+    "Unix time of the newest snapshot of this process, 0 before the first.",
+)
+RECOVERY_SECONDS: Final = _metric(
+    "recovery_seconds",
+    "gauge",
+    (),
+    "seconds",
+    "Time this start took to read the snapshot and the journal after it.",
+)
+RECOVERY_BATCHES: Final = _metric(
+    "recovery_batches",
+    "gauge",
+    (),
+    "batches",
+    "Batches of the journal that this start applied again.",
+)
+RECOVERY_SNAPSHOTS_REFUSED: Final = _metric(
+    "recovery_snapshots_refused",
+    "gauge",
+    (),
+    "snapshots",
+    "Snapshots that this start found to be of no use: damaged, or of another program.",
+)
+
 _group("The daemon itself")
+
+CONNECTIONS: Final = _metric(
+    "connections",
+    "gauge",
+    (),
+    "connections",
+    "Open connections at the port for senders, whether they have said anything or not.",
+)
+CONNECTIONS_REFUSED_TOTAL: Final = _metric(
+    "connections_refused_total",
+    "counter",
+    ("reason",),
+    "connections",
+    "Connections for senders that were refused: key (not allowed), mechanism (none or another"
+    " encryption), handshake (garbage or silence), no_file (too many open).",
+)
+LIVE_HANDLES_LIMIT: Final = _metric(
+    "live_handles_limit",
+    "gauge",
+    (),
+    "handles",
+    "The most live handles that a source may have; a batch that could lead beyond is refused.",
+)
+MEMORY_LIMIT_BYTES: Final = _metric(
+    "memory_limit_bytes",
+    "gauge",
+    (),
+    "bytes",
+    "Resident memory at which the daemon stops itself, cleanly.",
+)
 
 HTTP_CONNECTIONS_REFUSED_TOTAL: Final = _metric(
     "http_connections_refused_total",

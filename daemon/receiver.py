@@ -11,6 +11,7 @@ from typing import Final
 
 import zmq
 
+from daemon.connections import ConnectionCounts, ConnectionWatch
 from daemon.health import Health
 from daemon.intake import GROUP_BATCHES, GROUP_BYTES, Intake
 from daemon.sessions import Posted, Sessions
@@ -40,9 +41,10 @@ class Receiver:
         health: Health,
         stop: StopSignal,
         agent: str,
+        connections: ConnectionCounts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Bind; raises :class:`ReceiverBindError`."""
+        """Bind; raises :class:`ReceiverBindError`. ``connections`` is kept up to date."""
         self._settings = settings
         self._health = health
         self._stop = stop
@@ -50,6 +52,9 @@ class Receiver:
         self._sessions = Sessions(settings, intake, agent, self._post)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
+        self._connections = ConnectionWatch(
+            self._context, self._socket, connections or ConnectionCounts()
+        )
         try:
             self._bind()
         except zmq.ZMQError as error:
@@ -90,12 +95,14 @@ class Receiver:
         """Receive until a stop is asked for; what is committed by then is acknowledged."""
         poller = zmq.Poller()
         poller.register(self._socket, zmq.POLLIN)
+        poller.register(self._connections.socket, zmq.POLLIN)
         poller.register(self._stop.fd, zmq.POLLIN)
         while not self._stop.requested:
             self._health.turn()
             waiting_since = self._clock()
             poller.poll(POLL_MS)
             self._sessions.listened += self._clock() - waiting_since
+            self._connections.turn()
             self._take_arrived()
             self._sessions.turn()
         self._sessions.stopping = True
@@ -103,6 +110,7 @@ class Receiver:
 
     def close(self) -> None:
         """Close the socket; goodbyes get a moment to leave."""
+        self._connections.close()
         self._socket.close()
         self._context.term()
 

@@ -7,6 +7,7 @@ first, then the storage, then HTTP. SIGTERM and SIGINT end it cleanly within two
 
 from __future__ import annotations
 
+import resource
 import select
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +29,11 @@ from daemon.collectors.allocations import AllocationsCollector
 from daemon.collectors.build import BuildCollector
 from daemon.collectors.caches import CachesCollector
 from daemon.collectors.ingest import IngestCollector
+from daemon.collectors.limits import LimitsCollector
 from daemon.collectors.samples import LabelBounds
+from daemon.collectors.storage import StorageCollector
 from daemon.collectors.zones import ZonesCollector
+from daemon.connections import ConnectionCounts
 from daemon.engine import Engine, ModelFaultError
 from daemon.feed import TraceFeed
 from daemon.files import Folder, OsFolder
@@ -37,13 +41,14 @@ from daemon.health import Health
 from daemon.http import HttpServer, Request, Response, json_response
 from daemon.intake import Intake
 from daemon.journal.writer import JournalRules
+from daemon.memory import MemoryWatch
 from daemon.receiver import Receiver
 from daemon.recovery import Recovered
 from daemon.settings import Settings, unknown_environment
 from daemon.sources import MachineFactory, MachineImages, ModelledMachine
 from daemon.state import state_of
 from daemon.stop_signal import StopSignal
-from daemon.storage import SnapshotRules, Storage, open_storage
+from daemon.storage import SnapshotRules, Storage, StorageReading, open_storage
 from daemon.view_route import view_routes
 from tracegen.limits import BatchLimits
 
@@ -93,15 +98,21 @@ def locked_folder(path: Path) -> Iterator[Folder]:
 
 
 def subsystem_collectors(
-    max_sources: int, version: str, variants: Sequence[str]
+    settings: Settings,
+    version: str,
+    storage: Callable[[], StorageReading | None],
+    connections: ConnectionCounts,
+    memory_limit: int,
 ) -> list[SubsystemCollector]:
     """Every collector of the daemon, in the order of /metrics."""
     return [
         ZonesCollector(),
         AllocationsCollector(),
         CachesCollector(),
-        IngestCollector(max_sources),
-        BuildCollector(version, variants),
+        IngestCollector(settings.max_sources),
+        StorageCollector(storage),
+        LimitsCollector(connections, settings.max_live_handles, memory_limit),
+        BuildCollector(version, settings.variants),
     ]
 
 
@@ -124,8 +135,16 @@ class Service:
         self._wall_clock_ns = wall_clock_ns
         self._health = Health()
         variants = [parse_variant(name) for name in settings.variants]
-        self._engine = Engine(variants, settings.max_sources, machine_factory, self._wall_clock)
+        self._engine = Engine(
+            variants,
+            settings.max_sources,
+            machine_factory,
+            self._wall_clock,
+            settings.max_live_handles,
+        )
         self._storage: Storage | None = None
+        self._memory = MemoryWatch(settings.max_memory_bytes)
+        self._connections = ConnectionCounts()
 
     def run(self, stop: StopSignal, trace: str | None, *, exit_when_done: bool) -> None:
         """Serve until a stop is asked for, from senders or from ``trace``.
@@ -136,6 +155,7 @@ class Service:
         """
         for name in unknown_environment():
             log.warning("environment variable names no setting", variable=name)
+        _allow_many_files()
         page = self._metrics_page(lambda: http.refused)
         http = HttpServer(
             self._settings.http_address,
@@ -170,7 +190,13 @@ class Service:
         settings = self._settings
         return MetricsPage(
             self._engine.read,
-            subsystem_collectors(settings.max_sources, self._version, settings.variants),
+            subsystem_collectors(
+                settings,
+                self._version,
+                lambda: None if self._storage is None else self._storage.read(),
+                self._connections,
+                self._memory.limit,
+            ),
             LabelBounds(settings.max_label_values),
             connections_refused,
         )
@@ -195,7 +221,7 @@ class Service:
         """What takes batches; with a data folder, after its recovery."""
         settings = self._settings
         if settings.data_dir is None:
-            yield Intake(self._engine, None, self._health, lambda: stop.requested)
+            yield Intake(self._engine, None, self._health, lambda: stop.requested, self._memory)
             return
         with (
             self._open_folder(settings.data_dir) as folder,
@@ -209,12 +235,14 @@ class Service:
                 _journal_rules(settings),
                 SnapshotRules(settings.snapshot_interval_seconds, settings.snapshot_journal_bytes),
                 self._version,
-                _Progress(self._health, stop),
+                _Progress(self._health, self._memory, stop),
                 (journal_executor, snapshot_executor),
                 wall_clock_ns=self._wall_clock_ns,
             )
             self._storage = storage
-            intake = Intake(self._engine, storage, self._health, lambda: stop.requested)
+            intake = Intake(
+                self._engine, storage, self._health, lambda: stop.requested, self._memory
+            )
             try:
                 yield intake
             finally:
@@ -222,7 +250,7 @@ class Service:
 
     def _receive(self, stop: StopSignal, http: HttpServer, intake: Intake) -> None:
         agent = f"pfmemd {self._version}"
-        receiver = Receiver(self._settings, intake, self._health, stop, agent)
+        receiver = Receiver(self._settings, intake, self._health, stop, agent, self._connections)
         with closing(receiver):
             self._ready(http, receiver.endpoint)
             receiver.run()
@@ -272,11 +300,18 @@ def _metrics(page: MetricsPage, request: Request) -> Response:
     return Response(*page.render(request.accept))
 
 
+def _allow_many_files() -> None:
+    """Let the process open as many files as it may: each idle connection is one."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 class _Progress:
     """Tells how far a recovery is: /readyz always, the log now and then."""
 
-    def __init__(self, health: Health, stop: StopSignal) -> None:
+    def __init__(self, health: Health, memory: MemoryWatch, stop: StopSignal) -> None:
         self._health = health
+        self._memory = memory
         self._stop = stop
         self._said_at = time.monotonic()
 
@@ -284,6 +319,7 @@ class _Progress:
         if self._stop.requested:
             raise _StoppedRecoveringError
         self._health.turn()
+        self._memory.turn()
         percent = 100 * recovered.bytes_done // max(1, recovered.bytes_total)
         self._health.waiting_for = (
             f"recovering: {percent} % of {recovered.bytes_total:,} bytes of the journal"

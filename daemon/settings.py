@@ -86,6 +86,12 @@ class Settings(BaseSettings):
     has to read."""
     max_sources: int = Field(default=64, ge=1, le=4096)
     """The most sources held at once; a further one is refused."""
+    max_live_handles: int = Field(default=20_000_000, ge=1)
+    """The most things that a source may have allocated and not freed; a batch that could lead
+    beyond is refused. One costs about 100 bytes of each model."""
+    max_memory_bytes: int = Field(default=0, ge=0)
+    """Resident memory at which the daemon stops itself, with exit code 3 and nothing lost. 0 is
+    nine tenths of the memory of the machine, or of the control group."""
     max_batch_bytes: int = Field(default=MAX_BATCH_BYTES, ge=1 << 12, le=MAX_BATCH_BYTES)
     """The largest batch, in bytes; on a socket, a sender of a larger message is disconnected."""
     max_batch_events: int = Field(default=MAX_BATCH_EVENTS, ge=1, le=MAX_BATCH_EVENTS)

@@ -20,7 +20,15 @@ from enum import Enum
 from typing import Final, Protocol, TypeAlias
 
 from allocator.config import CacheSpec, ConfigError, MachineConfig
-from allocator.events import ARG_AT, MARK, OP_AT, RECORD_SIZE
+from allocator.events import (
+    ARG_AT,
+    KMALLOC,
+    MARK,
+    OBJ_ALLOC,
+    OP_AT,
+    PAGE_ALLOC,
+    RECORD_SIZE,
+)
 from allocator.gfp import GfpError
 from allocator.revision import Variant
 from allocator.stats import MachineStats
@@ -61,11 +69,17 @@ class ModelledMachine(Protocol):
     def digest(self) -> str:
         """SHA-256 over the whole state."""
 
+    def live_handles(self) -> int:
+        """How many things are allocated and not yet freed."""
+
 
 MachineFactory: TypeAlias = Callable[
     [MachineConfig, Variant, Sequence[CacheSpec], str | None], ModelledMachine
 ]
 
+
+TOO_MANY_HANDLES: Final = "too_many_handles"
+"""Why a batch is refused that is sound, but would make the models grow too large."""
 
 MAX_MARKS: Final = 1024
 """Phases counted by name; those of later epochs beyond that count under :data:`OTHER`."""
@@ -127,10 +141,17 @@ class Life:
         self.machines = machines
         self.admitted_seq = FIRST_SEQ
         self.applied_seq = FIRST_SEQ
+        self.admitted_events = 0
+        """Of batches that are not applied yet."""
         self.events = 0
         self.last_ts_ns = 0
         self.phase: str | None = None
         self._digests: dict[Variant, tuple[int, str]] = {}
+
+    @property
+    def live_handles(self) -> int:
+        """The most that any of its machines holds."""
+        return max(machine.live_handles() for machine in self.machines.values())
 
     def digest(self, variant: Variant) -> str:
         """The machine's digest, computed at most once a batch: it reads the whole state."""
@@ -196,11 +217,13 @@ class Source:
         data: bytes,
         variants: Sequence[Variant],
         machine_factory: MachineFactory,
+        max_live_handles: int | None = None,
     ) -> Admitted | Verdict:
         """Decide on ``batch``: ready to be applied, a duplicate, or after a gap.
 
-        Raises :class:`BatchError` for one that is refused: unsound, of an epoch that
-        is over, or opening an epoch anew with another header. Nothing is changed then.
+        Raises :class:`BatchError` for one that is refused: unsound, of an epoch that is
+        over, opening an epoch anew with another header, or one that could lead beyond
+        ``max_live_handles``. Nothing is changed then.
         """
         life = self._admitted
         if life is not None and batch.epoch < life.epoch:
@@ -216,8 +239,11 @@ class Source:
             return Verdict.DUPLICATE
         if batch.seq > life.admitted_seq + 1:
             return Verdict.GAP
+        if max_live_handles is not None:
+            _check_handles(batch, life, max_live_handles)
         check(batch, life.header, life.limits)
         life.admitted_seq = batch.seq
+        life.admitted_events += batch.events
         return Admitted(self, life, batch, data)
 
     def _admit_header(
@@ -256,6 +282,7 @@ class Source:
         self._admitted = self.life
         if self.life is not None:
             self.life.admitted_seq = self.life.applied_seq
+            self.life.admitted_events = 0
 
     def apply(self, admitted: Admitted) -> None:
         """Carry out what was admitted, on every variant."""
@@ -265,6 +292,7 @@ class Source:
             for machine in life.machines.values():
                 machine.apply(batch.records)
             self._note_marks(life, batch.records)
+            life.admitted_events -= batch.events
             life.events += batch.events
             self.events_applied += batch.events
             if batch.records:
@@ -368,6 +396,21 @@ class Source:
             apply_seconds=self.apply_seconds.copy(),
             age_seconds=self.age_seconds.copy(),
         )
+
+
+def _check_handles(batch: EventBatch, life: Life, most: int) -> None:
+    """Refuse a batch that could lead beyond ``most`` live handles."""
+    held = life.live_handles + life.admitted_events
+    if held + batch.events <= most:
+        return
+    ops = batch.records[OP_AT::RECORD_SIZE]
+    held += sum(map(ops.count, (PAGE_ALLOC, OBJ_ALLOC, KMALLOC)))
+    if held > most:
+        raise BatchError(
+            f"there could be {held} live handles after it, expected at most {most}"
+            " (--max-live-handles of the daemon)",
+            reason=TOO_MANY_HANDLES,
+        ).at(batch=batch.seq)
 
 
 def _read_life(life: Life, *, digest: bool) -> LifeReading:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
+from daemon.collector import SubsystemCollector
+from daemon.connections import ConnectionCounts
 from daemon.engine import Engine
 from daemon.health import Health
 from daemon.intake import Intake
-from daemon.journal.writer import JournalRules
+from daemon.journal.reader import JournalReader
+from daemon.journal.writer import JournalCounts, JournalRules
 from daemon.recovery import Recovered
+from daemon.service import subsystem_collectors
+from daemon.settings import load_settings
 from daemon.sources import Admitted
-from daemon.storage import SnapshotRules, Storage, open_storage
+from daemon.storage import SnapshotCounts, SnapshotRules, Storage, StorageReading, open_storage
 from tests.daemon.fakes import VARIANTS
 from tests.daemon.journal.journals import InlineExecutor
 from tests.simulation.disk import Disk, SimulatedFolder
@@ -65,3 +71,13 @@ class Life:
             assert source.life is not None
             found[name] = [machine.digest() for machine in source.life.machines.values()]
         return found
+
+
+def collectors(variants: Sequence[str] = ("slab-seed", "slub-seed")) -> list[SubsystemCollector]:
+    """Every collector of a daemon that keeps what it takes and has just begun."""
+    settings = load_settings({"max_sources": 4, "variants": tuple(variants)})
+    reader = JournalReader(SimulatedFolder(Disk(Random(1))))
+    recovered = Recovered(reader, [], 0, seconds=0.25)
+    counts = JournalCounts(bytes=5000, segments=2, appended_bytes=3000, groups=40)
+    reading = StorageReading(counts, SnapshotCounts(taken=1, bytes=800), recovered, blocked=False)
+    return subsystem_collectors(settings, "1.2.3", lambda: reading, ConnectionCounts(), 1 << 30)

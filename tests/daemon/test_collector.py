@@ -26,7 +26,7 @@ from daemon.collectors.zones import ZonesCollector
 from daemon.engine import Engine
 from daemon.metric_table import METRICS
 from daemon.reading import Reading
-from daemon.service import new_machine, subsystem_collectors
+from daemon.service import new_machine
 from tests.daemon.fakes import (
     CONFIG,
     HEADER,
@@ -39,6 +39,7 @@ from tests.daemon.fakes import (
     new_engine,
     offer,
 )
+from tests.daemon.storages import collectors
 
 SLAB = {"source": "a", "variant": "slab-seed"}
 NORMAL = {**SLAB, "node": "0", "zone": "Normal"}
@@ -88,7 +89,7 @@ def page_of(
     max_values: int = 100,
 ) -> MetricsPage:
     """The daemon's page of metrics over these readings."""
-    chosen = subsystems or subsystem_collectors(4, "1.2.3", ["slab-seed", "slub-seed"])
+    chosen = subsystems or collectors()
     return MetricsPage(read, chosen, LabelBounds(max_values), lambda: 3)
 
 
@@ -193,8 +194,7 @@ def test_reserve_used_and_free_add_up_below_min() -> None:
 
 def test_every_metric_of_the_table_is_shown_by_one_collector() -> None:
     """The table has no metric that nothing gives, and nothing gives one that is not in it."""
-    collectors = subsystem_collectors(4, "1", ["slab-seed"])
-    shown = [spec for collector in collectors for spec in collector.specs]
+    shown = [spec for collector in collectors() for spec in collector.specs]
     shown += MetricsPage.specs
 
     assert len(shown) == len({spec.name for spec in shown})

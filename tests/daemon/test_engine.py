@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from allocator.events import RECORD_SIZE
+from allocator.events import PAGE_FREE, RECORD_SIZE
 from daemon.engine import ModelFaultError, TooManySourcesError
 from daemon.reading import Reading
 from tests.daemon.fakes import (
@@ -194,6 +194,33 @@ def test_sources_are_bounded() -> None:
     assert [s.name for s in reading.sources] == ["a", "b"]
     assert reading.messages_refused == {"too_many_sources": 1}
     assert offer(engine, events_batch(2, allocations(1), source="b")) == "applied"
+
+
+def test_live_handles_are_bounded() -> None:
+    """A batch that could lead beyond the limit is refused; frees are always welcome."""
+    engine = new_engine()
+    engine.max_live_handles = 5
+    offer(engine, header_batch())
+    offer(engine, events_batch(2, allocations(3)))
+
+    with pytest.raises(BatchError, match="could be 6 live handles after it, expected at most 5"):
+        offer(engine, events_batch(3, allocations(3, 10)))
+
+    assert {"too_many_handles": 1} == engine.read().sources[0].batches_refused
+    frees = b"".join(record(PAGE_FREE, handle) for handle in range(1, 4))
+    assert offer(engine, events_batch(3, allocations(2, 10) + frees)) == "applied"
+
+
+def test_live_handles_count_what_is_on_its_way() -> None:
+    """A group of batches cannot pass together where one alone could not."""
+    engine = new_engine()
+    engine.max_live_handles = 5
+    offer(engine, header_batch())
+    first = events_batch(2, allocations(4))
+    engine.admit(first, encode(first))
+
+    with pytest.raises(BatchError, match="could be 6 live handles"):
+        offer(engine, events_batch(3, allocations(2, 10)))
 
 
 def test_sources_are_independent() -> None:

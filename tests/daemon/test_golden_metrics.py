@@ -14,9 +14,10 @@ from allocator.revision import parse_variant
 from daemon.collector import MetricsPage
 from daemon.collectors.samples import LabelBounds
 from daemon.engine import Engine
-from daemon.service import new_machine, subsystem_collectors
+from daemon.service import new_machine
 from tests.daemon.fakes import offer
 from tests.daemon.reserve_trace import EVENTS, HEADER
+from tests.daemon.storages import collectors
 from tracegen.batch import BatchMaker
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "metrics.prom"
@@ -35,8 +36,7 @@ def exposition() -> str:
     maker = BatchMaker("host-a", 7)
     offer(engine, maker.header(HEADER))
     offer(engine, maker.events(b"".join(EVENTS)))
-    subsystems = subsystem_collectors(4, "1.2.3", VARIANTS)
-    page = MetricsPage(engine.read, subsystems, LabelBounds(100), lambda: 0)
+    page = MetricsPage(engine.read, collectors(VARIANTS), LabelBounds(100), lambda: 0)
     body, _ = page.render("text/plain")
     text, _, _ = body.decode().partition("# HELP process_")
     return BUILD.sub("pfmemd_build_info{...} 1", MEASURED.sub(r"\1 ...", text))

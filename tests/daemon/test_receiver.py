@@ -10,6 +10,7 @@ from typing import Self
 import pytest
 import zmq
 
+from daemon.connections import ConnectionCounts
 from daemon.engine import Engine
 from daemon.health import Health
 from daemon.intake import Intake
@@ -68,9 +69,16 @@ class Running:
         self.engine = engine
         self.stop = StopSignal()
         self.clock = Clock()
+        self.connections = ConnectionCounts()
         health = Health()
         self.receiver = Receiver(
-            settings, Intake(engine, None, health), health, self.stop, "pfmemd test", self.clock
+            settings,
+            Intake(engine, None, health),
+            health,
+            self.stop,
+            "pfmemd test",
+            self.connections,
+            self.clock,
         )
         self.endpoint = self.receiver.endpoint
         self._thread = threading.Thread(target=self.receiver.run, daemon=True)
@@ -439,6 +447,29 @@ def test_oversized_message_does_not_reach_the_daemon() -> None:
 
         assert big.until(HelloFirst) == HelloFirst()
     running.finish()
+
+
+def test_connections_are_counted(running: Running) -> None:
+    """Those that are open, and those that were turned away, by reason."""
+    with Peer(running.endpoint) as peer, Peer(running.endpoint) as other:
+        peer.greet()
+        other.greet("b")
+        assert 2 == running.connections.open
+
+        with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+            public, secret = zmq.curve_keypair()
+            stranger.curve_publickey, stranger.curve_secretkey = public, secret
+            stranger.curve_serverkey = public
+            stranger.linger = 0
+            monitor = stranger.get_monitor_socket(zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL)
+            stranger.connect(running.endpoint)
+            assert monitor.poll(RECEIVE_MS)
+            stranger.disable_monitor()
+            monitor.close()
+        while not running.connections.refused["mechanism"]:
+            peer.send(Ping())
+            peer.receive()
+    assert 0 == running.connections.refused["key"]
 
 
 def test_address_in_use_is_one_clear_line() -> None:

@@ -41,8 +41,9 @@ def no_dedupe(monkeypatch: pytest.MonkeyPatch) -> None:
         data: bytes,
         variants: Sequence[Variant],
         machine_factory: MachineFactory,
+        max_live_handles: int | None = None,
     ) -> Admitted | Verdict:
-        verdict = admit(self, batch, data, variants, machine_factory)
+        verdict = admit(self, batch, data, variants, machine_factory, max_live_handles)
         if verdict is Verdict.DUPLICATE and isinstance(batch, EventBatch) and self.life:
             return Admitted(self, self.life, batch, data)
         return verdict
@@ -60,8 +61,9 @@ def gap_is_applied(monkeypatch: pytest.MonkeyPatch) -> None:
         data: bytes,
         variants: Sequence[Variant],
         machine_factory: MachineFactory,
+        max_live_handles: int | None = None,
     ) -> Admitted | Verdict:
-        verdict = admit(self, batch, data, variants, machine_factory)
+        verdict = admit(self, batch, data, variants, machine_factory, max_live_handles)
         same_life = self.life is not None and self.life.epoch == batch.epoch
         if verdict is Verdict.GAP and isinstance(batch, EventBatch) and self.life and same_life:
             self.life.admitted_seq = batch.seq

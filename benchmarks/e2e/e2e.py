@@ -1,13 +1,14 @@
 """The whole path as users run it, in events a second, and what each process pays for it.
 
-    python benchmarks/e2e/e2e.py [--events N] [--live N] [--data-dir DIR] [-o OUT.md]
+    python benchmarks/e2e/e2e.py [--events N] [--live N] [--rounds N] [--only NAME] [-o OUT.md]
 
 `pfmemd send` -> ZeroMQ -> `pfmemd serve --data-dir` (fsync always) -> the models, while
 /metrics is scraped each second: all real processes, of the pfmemd that is installed
-beside this interpreter (`make bench` sees to it, and to
+beside this interpreter (`make bench-path` sees to it, and to
 PYTHONPATH=benchmarks/model:benchmarks/traces). Events a second are from the
-daemon's first applied event to the end of the last sender. CPU time an event does not
-depend on who else uses the machine, so it is given beside.
+daemon's first applied event to the end of the last sender. The cases take turns, and every
+round is told on standard error: its spread is the machine's noise. CPU time an event
+depends less on who else uses the machine, so it is given beside.
 """
 
 from __future__ import annotations
@@ -292,16 +293,19 @@ def main() -> None:
         "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     with tempfile.TemporaryDirectory(prefix="pfmemd-bench-") as name:
-        for case in cases(Path(name), options.live, options.events):
-            if options.only and not case.name.startswith(options.only):
-                continue
-            print(f"{case.name} …", file=sys.stderr)
-            results = []
-            for _ in range(options.rounds):
+        chosen = [
+            case
+            for case in cases(Path(name), options.live, options.events)
+            if not options.only or case.name.startswith(options.only)
+        ]
+        results: list[list[Result]] = [[] for _ in chosen]
+        for number in range(options.rounds):
+            for case, found in zip(chosen, results, strict=True):
                 with tempfile.TemporaryDirectory(prefix="round-", dir=name) as round_name:
-                    results.append(run_case(case, Path(round_name)))
-            lines.append(row(case, min(results, key=lambda result: result.seconds)))
-            print(lines[-1], file=sys.stderr)
+                    found.append(run_case(case, Path(round_name)))
+                print(f"round {number + 1}: {row(case, found[-1])}", file=sys.stderr)
+        for case, found in zip(chosen, results, strict=True):
+            lines.append(row(case, min(found, key=lambda result: result.seconds)))
     head = (
         f"Python {platform.python_version()}, {os.cpu_count()} cpus, the model"
         f" {'compiled' if allocator.COMPILED else 'plain Python'}; {options.events:,} events"

@@ -3,7 +3,7 @@
     python benchmarks/parts/parts.py [--events N] [--live N] [-o OUT.md]
 
 Runs on the pfmemd that is installed beside this interpreter, which should be compiled
-(`make bench` sees to it, and to PYTHONPATH=benchmarks/model:benchmarks/traces). Every
+(`make bench-path` sees to it, and to PYTHONPATH=benchmarks/model:benchmarks/traces). Every
 part is timed over the same batches, the best of some rounds; the rounds of all parts
 alternate, so that a noisy machine is noisy for all of them.
 """

@@ -4,7 +4,8 @@
 
 Runs on the pfmemd that is installed beside this interpreter, which should be compiled
 (`make bench-growth` sees to it, and to PYTHONPATH=benchmarks/model). From a middle point one
-thing is varied at a time. Every point is a process of its own and the best of some rounds.
+thing is varied at a time. Every point is a process of its own and the best of some rounds; the
+points of a series take turns, so that what else the machine does is not taken for growth.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from allocator.events import OBJ_ALLOC, OBJ_FREE, RECORD_SIZE
 from allocator.machine import Machine
 from allocator.revision import parse_variant
 
-ROUNDS = 3
+ROUNDS = 4
 OPERATIONS = 200_000
 OBJECT_SIZE = 192
 BATCH = 4096 * RECORD_SIZE
@@ -88,19 +89,17 @@ def measure(point: Point) -> dict[str, float]:
         CacheSpec(number, f"bench-{number}", OBJECT_SIZE, 0, 0x2000)
         for number in range(point.caches)
     ]
-    best = dict.fromkeys(VARIANTS, float("inf"))
-    for _ in range(ROUNDS):
-        for name in VARIANTS:
-            machine = Machine(config, parse_variant(name), caches, GFP_FLAVOUR)
-            machine.apply(warmup)
-            started = time.process_time()
-            for at in range(0, len(main), BATCH):
-                machine.apply(main[at : at + BATCH])
-            elapsed = time.process_time() - started
-            if any(count.result != "ok" for count in machine.stats().outcomes):
-                sys.exit(f"{point}: the machine is too small")
-            best[name] = min(best[name], elapsed / point.operations * 1e9)
-    return best
+    taken = {}
+    for name in VARIANTS:
+        machine = Machine(config, parse_variant(name), caches, GFP_FLAVOUR)
+        machine.apply(warmup)
+        started = time.process_time()
+        for at in range(0, len(main), BATCH):
+            machine.apply(main[at : at + BATCH])
+        taken[name] = (time.process_time() - started) / point.operations * 1e9
+        if any(count.result != "ok" for count in machine.stats().outcomes):
+            sys.exit(f"{point}: the machine is too small")
+    return taken
 
 
 def measure_apart(point: Point) -> dict[str, float]:
@@ -109,6 +108,16 @@ def measure_apart(point: Point) -> dict[str, float]:
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     result: dict[str, float] = json.loads(done.stdout)
     return result
+
+
+def best_of_rounds(points: list[Point]) -> list[dict[str, float]]:
+    """The best of every point, in the order of ``points``."""
+    best = [dict.fromkeys(VARIANTS, float("inf")) for _ in points]
+    for _ in range(ROUNDS):
+        for known, point in zip(best, points, strict=True):
+            found = measure_apart(point)
+            known.update({name: min(known[name], found[name]) for name in VARIANTS})
+    return best
 
 
 def plot(folder: Path, name: str, label: str, xs: list[int], ys: list[dict[str, float]]) -> None:
@@ -142,7 +151,7 @@ def main() -> None:
     lines = [f"| varied | | {' | '.join(f'{v} ns' for v in VARIANTS)} |", "|---|---:|---:|---:|"]
     for name, (label, xs) in SERIES.items():
         print(f"{label} …", file=sys.stderr)
-        ys = [measure_apart(dataclasses.replace(Point(), **{name: x})) for x in xs]
+        ys = best_of_rounds([dataclasses.replace(Point(), **{name: x}) for x in xs])
         lines += [
             f"| {label} | {x:,} | " + " | ".join(f"{y[v]:.1f}" for v in VARIANTS) + " |"
             for x, y in zip(xs, ys, strict=True)

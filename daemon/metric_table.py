@@ -935,6 +935,13 @@ JOURNAL_TORN_BYTES: Final = _metric(
     "bytes",
     "Bytes of an unfinished write that this start cut off the journal.",
 )
+JOURNAL_DISK_FREE_BYTES: Final = _metric(
+    "journal_disk_free_bytes",
+    "gauge",
+    (),
+    "bytes",
+    "Free bytes of the file system that holds the data folder.",
+)
 SNAPSHOTS_TOTAL: Final = _metric(
     "snapshots_total",
     "counter",

@@ -110,7 +110,7 @@ def subsystem_collectors(
         AllocationsCollector(),
         CachesCollector(),
         IngestCollector(settings.max_sources),
-        StorageCollector(storage),
+        StorageCollector(storage, settings.data_dir),
         LimitsCollector(connections, settings.max_live_handles, memory_limit),
         BuildCollector(version, settings.variants),
     ]

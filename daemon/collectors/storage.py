@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 from daemon import metric_table as m
 from daemon.collectors.samples import LabelBounds, Samples
@@ -23,6 +26,7 @@ class StorageCollector:
         m.JOURNAL_BLOCKED,
         m.JOURNAL_GROUPS_REFUSED_TOTAL,
         m.JOURNAL_TORN_BYTES,
+        m.JOURNAL_DISK_FREE_BYTES,
         m.SNAPSHOTS_TOTAL,
         m.SNAPSHOTS_FAILED_TOTAL,
         m.SNAPSHOT_BYTES,
@@ -33,8 +37,12 @@ class StorageCollector:
         m.RECOVERY_SNAPSHOTS_REFUSED,
     )
 
-    def __init__(self, read: Callable[[], StorageReading | None]) -> None:
+    def __init__(
+        self, read: Callable[[], StorageReading | None], data_dir: Path | None = None
+    ) -> None:
+        """``data_dir`` is on the file system whose room is shown."""
         self._read = read
+        self._data_dir = data_dir
 
     def collect(self, reading: Reading, bounds: LabelBounds, samples: Samples) -> None:
         """Add what there is."""
@@ -62,3 +70,7 @@ class StorageCollector:
         ):
             samples.add(spec, (), value)
         samples.add_histogram(m.JOURNAL_SYNC_SECONDS, (), journal.sync_seconds)
+        if self._data_dir is not None:
+            with suppress(OSError):  # a vanished disk is the journal's to tell
+                free = shutil.disk_usage(self._data_dir).free
+                samples.add(m.JOURNAL_DISK_FREE_BYTES, (), free)

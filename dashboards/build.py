@@ -12,13 +12,18 @@ from typing import Final
 
 import click
 
-from dashboards import reserve, runbook_board
+from dashboards import denied, ingest, real_host, reserve, runbook_board, slab_slub, variants
 from dashboards.panels import Dashboard, to_json
 
 OUTPUT: Final = Path(__file__).parent / "grafana" / "dashboards"
 
 DASHBOARDS: Final[dict[str, Callable[[], Dashboard]]] = {
     "reserve.json": reserve.dashboard,
+    "denied.json": denied.dashboard,
+    "slab-slub.json": slab_slub.dashboard,
+    "variants.json": variants.dashboard,
+    "ingest.json": ingest.dashboard,
+    "real-host.json": real_host.dashboard,
     "runbooks.json": runbook_board.dashboard,
 }
 """File name to what makes it. A file of the folder that is not here is left over."""

@@ -38,6 +38,9 @@ SLABS: Final = "suffix: slabs"
 COUNT: Final = "short"
 PER_SECOND: Final = "suffix: /s"
 RATIO: Final = "percentunit"
+SECONDS: Final = "s"
+BYTES: Final = "bytes"
+BYTES_PER_SECOND: Final = "Bps"
 STATE: Final = "bool_on_off"
 
 # Colours with one meaning on every dashboard.
@@ -50,10 +53,15 @@ NEUTRAL: Final = "text"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One PromQL expression and how its series are called in the legend."""
+    """One PromQL expression and how its series are called in the legend.
+
+    ``step`` ("15s") is how far its points are apart at least, which a target that is scraped
+    more seldom than the data source's own interval needs: rates are taken over four steps.
+    """
 
     expr: str
     legend: str = ""
+    step: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +123,22 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True)
+class Annotation:
+    """Marks on every graph where ``expr`` has a value above 0, as long as it has.
+
+    ``title`` and ``text`` may name labels, as a legend does. ``shown`` False leaves it to
+    the reader to switch them on at the top of the dashboard.
+    """
+
+    name: str
+    expr: str
+    color: str
+    title: str
+    text: str
+    shown: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Dashboard:
     """A dashboard before it becomes JSON."""
 
@@ -123,6 +147,7 @@ class Dashboard:
     description: str
     rows: tuple[Row, ...]
     variables: tuple[Variable, ...] = ()
+    annotations: tuple[Annotation, ...] = ()
     refresh: str = "5s"
     time_from: str = "now-15m"
     tags: tuple[str, ...] = field(default=("pfmemd",))
@@ -138,6 +163,7 @@ def timeseries(
     steps: list[Step] | None = None,
     stacked: bool = False,
     staircase: bool = False,
+    logarithmic: bool = False,
     ceiling: float | None = None,
     repeat: str | None = None,
     runbook: str | None = None,
@@ -147,14 +173,16 @@ def timeseries(
     """Lines over time, from zero upward.
 
     ``steps`` draw threshold lines; ``staircase`` keeps a value until it changes,
-    for what the kernel counts rather than measures; ``repeat`` makes one panel for
-    each value of that variable; ``runbook`` links to the page of that alert.
+    for what the kernel counts rather than measures; ``logarithmic`` is for times that
+    differ by orders of magnitude; ``repeat`` makes one panel for each value of that
+    variable; ``runbook`` links to the page of that alert.
     """
+    scale: Json = {"type": "log", "log": 10} if logarithmic else {"type": "linear"}
     panel = g.TimeSeries(
         **_common(title, description, queries, runbook=runbook),
         unit=unit,
         # Whole numbers only here; a ceiling of 0.5 has to go in by extraJson.
-        valueMin=0,
+        valueMin=None if logarithmic else 0,
         lineWidth=1,
         fillOpacity=25 if stacked else 5,
         stacking={"mode": "normal", "group": "A"} if stacked else {"mode": "none", "group": "A"},
@@ -169,7 +197,10 @@ def timeseries(
         overrides=[_override(style) for style in styles or []],
         repeat=g.Repeat("h", repeat, maxPerRow=2) if repeat else g.Repeat(),
         extraJson=_extra(
-            field_config={} if ceiling is None else {"max": ceiling},
+            field_config={
+                **({} if ceiling is None else {"max": ceiling}),
+                "custom": {"scaleDistribution": scale},
+            },
             options={"legend": {"showLegend": True}},
         ),
     )
@@ -241,6 +272,91 @@ def state_timeline(
     return _finish(panel, width, height)
 
 
+def bars(
+    title: str,
+    description: str,
+    unit: str,
+    query: Query,
+    *,
+    steps: list[Step] | None = None,
+    ceiling: float | None = None,
+    runbook: str | None = None,
+    width: int = 8,
+    height: int = 8,
+) -> Panel:
+    """The newest value of each series as a horizontal bar, for comparing many.
+
+    ``ceiling`` is where a bar is full; without it, the longest one is.
+    """
+    # grafanalib's BarGauge writes the options of Grafana 6.
+    panel = _raw(
+        "bargauge",
+        _common(title, description, [query], runbook=runbook),
+        defaults={
+            "unit": unit,
+            "min": 0,
+            **({} if ceiling is None else {"max": ceiling}),
+            "color": {"mode": "thresholds" if steps else "palette-classic"},
+            "thresholds": {"mode": "absolute", "steps": _steps(steps)},
+        },
+        options={
+            "displayMode": "basic",
+            "legend": {"calcs": [], "displayMode": "list", "placement": "bottom"}
+            | {"showLegend": False},
+            "maxVizHeight": 40,
+            "minVizHeight": 16,
+            "minVizWidth": 8,
+            "namePlacement": "auto",
+            "orientation": "horizontal",
+            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+            "showUnfilled": True,
+            "sizing": "auto",
+            "valueMode": "color",
+        },
+    )
+    return _finish(panel, width, height)
+
+
+def heatmap(
+    title: str,
+    description: str,
+    unit: str,
+    query: Query,
+    *,
+    runbook: str | None = None,
+    width: int = 12,
+    height: int = 8,
+) -> Panel:
+    """How often what was observed, over time: ``query`` gives a histogram's buckets by ``le``."""
+    # grafanalib's Heatmap writes the options of Grafana 8.
+    panel = _raw(
+        "heatmap",
+        _common(title, description, [query], runbook=runbook, target_format="heatmap"),
+        defaults={"unit": unit, "custom": {"scaleDistribution": {"type": "linear"}}},
+        options={
+            "calculate": False,
+            "cellGap": 1,
+            "color": {
+                "exponent": 0.5,
+                "fill": "dark-orange",
+                "mode": "scheme",
+                "reverse": False,
+                "scale": "exponential",
+                "scheme": "YlOrRd",
+                "steps": 64,
+            },
+            "exemplars": {"color": "rgba(255,0,255,0.7)"},
+            "filterValues": {"le": 1e-9},
+            "legend": {"show": True},
+            "rowsFrame": {"layout": "auto"},
+            "showValue": "never",
+            "tooltip": {"mode": "single", "showColorScale": False, "yHistogram": True},
+            "yAxis": {"axisPlacement": "left", "reverse": False, "unit": unit},
+        },
+    )
+    return _finish(panel, width, height)
+
+
 def table(
     title: str,
     description: str,
@@ -257,7 +373,7 @@ def table(
     ``columns`` are the labels shown, in order; ``value`` heads the number's column.
     """
     panel = g.Table(
-        **_common(title, description, [query], as_table=True),
+        **_common(title, description, [query], target_format="table"),
         unit=unit,
         thresholds=_steps(None),
         sortBy=[g.TableSortByField(displayName=value, desc=True)],
@@ -274,6 +390,56 @@ def table(
                     "renameByName": {"Value": value},
                 },
             }
+        ],
+    )
+    return _finish(panel, width, height)
+
+
+def wide_table(
+    title: str,
+    description: str,
+    keys: list[str],
+    columns: list[tuple[str, str, str]],
+    *,
+    sort_by: str,
+    width: int = 24,
+    height: int = 8,
+) -> Panel:
+    """One row for each set of values of the labels ``keys``, one column for each query.
+
+    ``columns`` are ``(heading, unit, expression)``; every expression is grouped by ``keys``.
+    ``sort_by`` is a key, sorted upward, or a heading, sorted downward.
+    """
+    queries = [Query(expr) for _, _, expr in columns]
+    names = [f"Value #{ref}" for ref, _ in zip(ascii_uppercase, columns, strict=False)]
+    panel = g.Table(
+        **_common(title, description, queries, target_format="table"),
+        unit=COUNT,
+        thresholds=_steps(None),
+        sortBy=[g.TableSortByField(displayName=sort_by, desc=sort_by not in keys)],
+        extraJson=_extra(
+            field_config={"custom": {"cellOptions": {"type": "auto"}, "inspect": False}},
+            options={"frameIndex": 0},
+        ),
+        overrides=[
+            {
+                "matcher": {"id": "byName", "options": heading},
+                "properties": [{"id": "unit", "value": unit}],
+            }
+            for heading, unit, _ in columns
+        ],
+        transformations=[
+            {"id": "merge", "options": {}},
+            {
+                "id": "organize",
+                "options": {
+                    "excludeByName": {"Time": True},
+                    "indexByName": {name: at for at, name in enumerate([*keys, *names])},
+                    "renameByName": {
+                        name: heading for name, (heading, _, _) in zip(names, columns, strict=True)
+                    },
+                },
+            },
         ],
     )
     return _finish(panel, width, height)
@@ -321,6 +487,7 @@ def to_json(dashboard: Dashboard) -> str:
     document = _plain(raw)
     for key in _LEGACY_DASHBOARD_KEYS:
         document.pop(key, None)
+    document["annotations"] = {"list": [_annotation(a) for a in dashboard.annotations]}
     cast("Json", document["timepicker"]).pop("time_options", None)
     return json.dumps(document, indent=2, sort_keys=True) + "\n"
 
@@ -364,20 +531,21 @@ def _common(
     description: str,
     queries: list[Query],
     *,
-    as_table: bool = False,
+    target_format: str = "time_series",
     runbook: str | None = None,
 ) -> dict[str, object]:
-    """The arguments every grafanalib panel with targets takes."""
+    """The arguments every grafanalib panel with targets takes; a table has the newest values."""
     targets = [
         g.Target(
             expr=query.expr,
             legendFormat=query.legend or "__auto",
             refId=ref,
             datasource=DATASOURCE,
+            interval=query.step,
             # 2, the default, halves the resolution.
             intervalFactor=1,
-            format="table" if as_table else "time_series",
-            instant=as_table,
+            format=target_format,
+            instant=target_format == "table",
         )
         for ref, query in zip(ascii_uppercase, queries, strict=False)
     ]
@@ -447,6 +615,37 @@ def _override(style: Style) -> Json:
     if style.dashed:
         properties.append({"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [8, 6]}})
     return {"matcher": {"id": "byRegexp", "options": style.pattern}, "properties": properties}
+
+
+def _raw(kind: str, common: dict[str, object], *, defaults: Json, options: Json) -> Json:
+    """A panel of a kind that grafanalib has only in an old form."""
+    return {
+        "type": kind,
+        "title": common["title"],
+        "description": common["description"],
+        "datasource": common["dataSource"],
+        "targets": common["targets"],
+        "links": common["links"],
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "options": options,
+        "transparent": False,
+    }
+
+
+def _annotation(annotation: Annotation) -> Json:
+    """An annotation as Grafana's Prometheus data source reads it; grafanalib has none of these."""
+    return {
+        "name": annotation.name,
+        "datasource": DATASOURCE,
+        "enable": annotation.shown,
+        "hide": False,
+        "iconColor": annotation.color,
+        "target": {"expr": annotation.expr, "interval": "1s", "refId": "Anno"},
+        "titleFormat": annotation.title,
+        "textFormat": annotation.text,
+        "tagKeys": "source,variant",
+        "useValueForTime": False,
+    }
 
 
 def _extra(*, field_config: Json | None = None, options: Json) -> Json:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from dashboards import house
 from dashboards import queries as q
+from dashboards.house import EXHAUSTED, MODEL, ZONE
 from dashboards.panels import (
-    CALM,
     COUNT,
     CRITICAL,
     GOOD,
@@ -14,37 +15,23 @@ from dashboards.panels import (
     PAGES,
     PER_SECOND,
     RATIO,
+    SECONDS,
     SLABS,
     STATE,
     WARNING,
     Dashboard,
     Query,
     Row,
-    Step,
     Style,
-    Variable,
+    heatmap,
     stat,
     state_timeline,
     table,
     timeseries,
+    wide_table,
 )
 
 UID: Final = "pfmemd-reserve"
-EXHAUSTED: Final = "PfmemallocReserveExhausted"
-
-_MODEL: Final = "{{variant}}"
-_ZONE: Final = "{{variant}} node {{node}} {{zone}}"
-
-_RESERVE_STEPS: Final = [
-    Step(None, CRITICAL),
-    # The alert's threshold, and where the kernel throttles direct reclaimers
-    # (mm/vmscan.c: pfmemalloc_watermark_ok(), half of min).
-    Step(0.125, WARNING),
-    Step(0.5, CALM),
-    Step(1, GOOD),
-]
-_NONE_IS_GOOD: Final = [Step(None, GOOD), Step(0.000_001, WARNING)]
-_ACTIVE: Final = {0.0: ("inactive", GOOD), 1.0: ("active", WARNING)}
 
 
 def dashboard() -> Dashboard:
@@ -56,13 +43,9 @@ def dashboard() -> Dashboard:
             "The emergency reserve of the page allocator: what is left of it against the"
             " watermarks, who drew it, who was refused, and what still holds its pages."
         ),
-        variables=(
-            Variable("source", "Source", q.SOURCE_VALUES, multi=False),
-            Variable("variant", "Variant", q.VARIANT_VALUES),
-            Variable("node", "Node", q.NODE_VALUES),
-            Variable("zone", "Zone", q.ZONE_VALUES),
-        ),
-        rows=(_now(), _occupancy(), _active(), _drawn(), _refused(), _held()),
+        variables=(house.SOURCE, house.VARIANT, house.NODE, house.ZONES, house.CACHES),
+        annotations=house.MODEL_ANNOTATIONS,
+        rows=(_now(), _occupancy(), _active(), _drawn(), _held(), _zones()),
     )
 
 
@@ -76,8 +59,8 @@ def _now() -> Row:
                 " 50 % the kernel throttles direct reclaimers, below 12.5 % the alert"
                 " PfmemallocReserveExhausted fires.",
                 RATIO,
-                Query(q.RESERVE_LEFT_WORST, _MODEL),
-                steps=_RESERVE_STEPS,
+                Query(q.RESERVE_LEFT_WORST, MODEL),
+                steps=house.RESERVE_STEPS,
                 runbook=EXHAUSTED,
             ),
             stat(
@@ -85,38 +68,40 @@ def _now() -> Row:
                 "The least that was left of the reserve in the worst zone since the model"
                 " started, dips between two scrapes included.",
                 RATIO,
-                Query(q.LOWEST_LEFT_WORST, _MODEL),
-                steps=_RESERVE_STEPS,
+                Query(q.LOWEST_LEFT_WORST, MODEL),
+                steps=house.RESERVE_STEPS,
                 runbook=EXHAUSTED,
+            ),
+            stat(
+                "Time to exhaustion",
+                "How long until a zone has no free page, if free pages go on falling as in the"
+                " last few seconds. Empty while none falls, or where it would take over an hour.",
+                SECONDS,
+                Query(q.SECONDS_LEFT_WORST, MODEL),
+                steps=house.SECONDS_LEFT_STEPS,
+                runbook="PfmemallocReserveExhaustionPredicted",
             ),
             stat(
                 "pfmemalloc_active",
                 "Whether the model believes that slabs drawn from the reserve exist."
                 " SLUB keeps no such flag.",
                 STATE,
-                Query(q.PFMEMALLOC_ACTIVE, _MODEL),
-                mapping=_ACTIVE,
+                Query(q.PFMEMALLOC_ACTIVE, MODEL),
+                mapping=house.ACTIVE,
             ),
             stat(
                 "Denied",
                 "Allocations that were given nothing, per second.",
                 PER_SECOND,
-                Query(q.DENIED_RATE, _MODEL),
-                steps=_NONE_IS_GOOD,
+                Query(q.DENIED_RATE, MODEL),
+                steps=house.NONE_IS_GOOD,
             ),
             stat(
                 "Stalled",
                 "Allocations for which the kernel would wait in reclaim or loop, per second.",
                 PER_SECOND,
-                Query(q.STALLED_RATE, _MODEL),
-                steps=_NONE_IS_GOOD,
-            ),
-            stat(
-                "Events applied",
-                "Events of the source applied per second. At 0 nothing arrives and every"
-                " other panel stands still.",
-                PER_SECOND,
-                Query(q.EVENTS_RATE, "{{source}}"),
+                Query(q.STALLED_RATE, MODEL),
+                steps=house.NONE_IS_GOOD,
             ),
         ),
     )
@@ -156,17 +141,85 @@ def _occupancy() -> Row:
                 " at 50 % and 12.5 % are where the kernel throttles direct reclaimers and where"
                 " the alert PfmemallocReserveExhausted fires.",
                 RATIO,
-                [Query(q.RESERVE_LEFT, _ZONE)],
-                steps=_RESERVE_STEPS,
+                [Query(q.RESERVE_LEFT, ZONE)],
+                steps=house.RESERVE_STEPS,
                 ceiling=1,
                 runbook=EXHAUSTED,
             ),
             timeseries(
                 "Allocations that left a zone below min",
                 "Page allocations, per second, after which the zone's free pages were below its"
-                " min watermark.",
+                " min watermark, and those after which less than an eighth of it was left.",
                 PER_SECOND,
-                [Query(q.BELOW_MIN_RATE, _ZONE)],
+                [
+                    Query(q.BELOW_MIN_RATE, f"below min {ZONE}"),
+                    Query(q.EXHAUSTED_RATE, f"below an eighth {ZONE}"),
+                ],
+                styles=[Style("^below an eighth .*", color=CRITICAL, width=2)],
+                runbook=EXHAUSTED,
+            ),
+            heatmap(
+                "How deep the reserve was drawn",
+                "Allocations that left a zone below min, per second, by how much of the reserve was"
+                " drawn then. It counts each of them, so a dip between two scrapes shows too.",
+                RATIO,
+                Query(q.RESERVE_DRAWN, "{{le}}"),
+                runbook=EXHAUSTED,
+            ),
+            timeseries(
+                "Time to exhaustion",
+                "Seconds until a zone has no free page, if it goes on falling as in the last few"
+                " seconds.",
+                SECONDS,
+                [Query(q.SECONDS_LEFT, ZONE)],
+                logarithmic=True,
+                runbook="PfmemallocReserveExhaustionPredicted",
+            ),
+        ),
+    )
+
+
+def _zones() -> Row:
+    return Row(
+        "Insides of the zones",
+        (
+            wide_table(
+                "Zones",
+                "Pages of each zone, and its watermarks.",
+                ["variant", "node", "zone"],
+                [(name, COUNT, expr) for name, expr in q.ZONE_COLUMNS.items()],
+                sort_by="variant",
+            ),
+            timeseries(
+                "Free blocks, by order",
+                "Free blocks of 2^order pages on the buddy lists of the zones chosen. An allocation"
+                " of an order needs a block of it, however many pages are free.",
+                COUNT,
+                [Query(q.FREE_BLOCKS, "{{variant}} order {{order}}")],
+                staircase=True,
+            ),
+            timeseries(
+                "Pages on per-cpu lists",
+                "Free pages that the cpus keep for themselves; they do not count as free.",
+                PAGES,
+                [Query(q.PCP_PAGES, ZONE)],
+                staircase=True,
+            ),
+            table(
+                "Kept back from other zones' allocations",
+                "Pages that stay free in a zone when an allocation that could use a higher one"
+                " falls back to it.",
+                PAGES,
+                Query(q.LOWMEM_RESERVE),
+                columns=["zone", "classzone"],
+                value="pages",
+            ),
+            timeseries(
+                "Things the trace holds",
+                "Pages and objects that were allocated and not yet freed.",
+                COUNT,
+                [Query(q.LIVE_HANDLES, MODEL)],
+                staircase=True,
             ),
         ),
     )
@@ -182,17 +235,21 @@ def _active() -> Row:
                 " cache finds none of its own slabs flagged, even if another cache still holds"
                 " some (rule A9).",
                 STATE,
-                [Query(q.PFMEMALLOC_ACTIVE, _MODEL)],
-                mapping=_ACTIVE,
+                [Query(q.PFMEMALLOC_ACTIVE, MODEL)],
+                mapping=house.ACTIVE,
             ),
             timeseries(
                 "Flips",
-                "How often pfmemalloc_active changed, per second, by direction.",
+                "How often pfmemalloc_active changed, per second, by direction. Too early is off"
+                " while a cache still holds flagged slabs.",
                 PER_SECOND,
                 [
                     Query(q.ACTIVATIONS, "on {{variant}}"),
                     Query(q.DEACTIVATIONS, "off {{variant}}"),
+                    Query(q.WRONG_DEACTIVATIONS, "off too early {{variant}}"),
                 ],
+                styles=[Style("^off too early .*", color=CRITICAL, width=2)],
+                runbook="PfmemallocActiveClearedTooEarly",
                 height=6,
             ),
         ),
@@ -228,40 +285,14 @@ def _drawn() -> Row:
                 " happened. The patch means this to be none.",
                 PER_SECOND,
                 [Query(q.LEAKS_RATE, "{{variant}} {{cause}}")],
-                width=24,
-            ),
-        ),
-    )
-
-
-def _refused() -> Row:
-    return Row(
-        "Denied and stalled",
-        (
-            timeseries(
-                "Denied, by reason",
-                "Allocations that were given nothing, per second: watermark (no page),"
-                " preserved (kept for PFMEMALLOC callers), growth_failed, order_too_large.",
-                PER_SECOND,
-                [Query(q.DENIED_BY_REASON, "{{variant}} {{reason}}")],
-                stacked=True,
+                runbook="PfmemallocReserveLeak",
             ),
             timeseries(
-                "Denied, by caller",
-                "Who was given nothing, per second. A denied pf_memalloc, gfp_memalloc or"
-                " memdie caller is the hang that the reserve exists to prevent.",
+                "Pages marked",
+                "Page allocations that came with page->pfmemalloc set, per second: whatever slab is"
+                " made of one is flagged.",
                 PER_SECOND,
-                [Query(q.DENIED_BY_CALLER, "{{variant}} {{caller}} {{kind}}")],
-                stacked=True,
-            ),
-            timeseries(
-                "Stalled, by reason and caller",
-                "Allocations for which the kernel would wait in direct reclaim (reclaim), kill"
-                " (oom) or loop (nofail), per second.",
-                PER_SECOND,
-                [Query(q.STALLED_BY_REASON, "{{variant}} {{reason}} {{caller}}")],
-                stacked=True,
-                width=24,
+                [Query(q.MARKS_RATE, MODEL)],
             ),
         ),
     )
@@ -275,7 +306,7 @@ def _held() -> Row:
                 "pfmemalloc pages",
                 "Live pages that were marked page->pfmemalloc when they were handed out.",
                 PAGES,
-                [Query(q.PFMEMALLOC_PAGES, _ZONE)],
+                [Query(q.PFMEMALLOC_PAGES, ZONE)],
                 staircase=True,
             ),
             timeseries(
@@ -299,7 +330,7 @@ def _held() -> Row:
                 "Reserve used",
                 "How far each zone's reserve is drawn: min less free pages, at least 0.",
                 PAGES,
-                [Query(q.RESERVE_USED, _ZONE)],
+                [Query(q.RESERVE_USED, ZONE)],
                 staircase=True,
             ),
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from itertools import combinations
@@ -11,10 +12,19 @@ from typing import Any
 from click.testing import CliRunner
 
 from daemon import metric_table
-from dashboards import build, runbook_board
-from dashboards.panels import GRID_COLUMNS, RUNBOOKS_UID, panel_id
+from dashboards import build, other_metrics, runbook_board
+from dashboards.panels import GRID_COLUMNS, RUNBOOKS_UID, panel_id, to_json
 
-MODERN_PANELS = {"barchart", "row", "stat", "state-timeline", "table", "text", "timeseries"}
+MODERN_PANELS = {
+    "bargauge",
+    "heatmap",
+    "row",
+    "stat",
+    "state-timeline",
+    "table",
+    "text",
+    "timeseries",
+}
 VARIABLE = re.compile(r"\$\{?(\w+)")
 
 
@@ -114,19 +124,51 @@ def test_variables_are_defined_before_they_are_used(dashboard: dict[str, Any]) -
         known.add(variable["name"])
     for panel in panels(dashboard):
         texts = [panel["title"], *(target["expr"] for target in panel.get("targets", []))]
+        texts += [annotation["target"]["expr"] for annotation in dashboard["annotations"]["list"]]
         used = {name for text in texts for name in VARIABLE.findall(text)}
         used -= {"__rate_interval", "__range"}
         assert used - known == set(), panel["title"]
         assert panel.get("repeat") in {None, *known}
 
 
-def test_expressions_name_metrics_of_the_table(dashboard: dict[str, Any]) -> None:
-    """Each query of the JSON names only metrics that the daemon exposes."""
+def metrics_of(expression: str) -> set[str]:
+    """The metrics that an expression names, histograms without the ending of their series."""
+    names = re.findall(r"\b(?:pfmemd|node|process|scrape)_\w+|\bALERTS\b", expression)
+    return {name.removesuffix("_bucket") for name in names}
+
+
+KNOWN = {*metric_table.BY_NAME, *other_metrics.BY_NAME}
+
+
+def test_expressions_name_known_metrics(dashboard: dict[str, Any]) -> None:
+    """Each query of the JSON names only metrics of the tables."""
     for panel in panels(dashboard):
         for target in panel.get("targets", []):
-            names = set(re.findall(r"\bpfmemd_\w+", target["expr"]))
+            names = metrics_of(target["expr"])
             assert names, panel["title"]
-            assert names - set(metric_table.BY_NAME) == set(), panel["title"]
+            assert names - KNOWN == set(), panel["title"]
+
+
+def test_every_metric_is_shown() -> None:
+    """Each metric is on some dashboard."""
+    shown = {
+        name
+        for make in build.DASHBOARDS.values()
+        for panel in panels(json.loads(to_json(make())))
+        for target in panel.get("targets", [])
+        for name in metrics_of(target["expr"])
+    }
+
+    assert set() == set(metric_table.BY_NAME) - shown
+
+
+def test_annotations_name_known_metrics(dashboard: dict[str, Any]) -> None:
+    """Every mark on the graphs comes from a known metric and says what it is."""
+    for annotation in dashboard["annotations"]["list"]:
+        names = metrics_of(annotation["target"]["expr"])
+        assert names, annotation["name"]
+        assert names - KNOWN == set(), annotation["name"]
+        assert annotation["titleFormat"]
 
 
 def test_runbook_links_lead_to_a_page(dashboard: dict[str, Any]) -> None:

@@ -21,7 +21,9 @@ def test_file_follows_the_compose_specification() -> None:
     compose_spec = pytest.importorskip(
         "compose_spec", reason="no compose_spec on this machine (PyPI package compose-spec has it)"
     )
-    compose = compose_spec.PyCompose.from_yaml(yaml.safe_dump(COMPOSE))
+    # As an engine does it before it looks: what the environment gives, or what stands for it.
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", yaml.safe_dump(COMPOSE))
+    compose = compose_spec.PyCompose.from_yaml(text)
     compose.validate_networks()
 
 
@@ -32,7 +34,18 @@ def test_older_docker_compose_takes_it(docker_compose: Callable[..., str]) -> No
 
 def test_everything_comes_up_together() -> None:
     """One command brings the daemon, a replay into it, and all that shows it."""
-    assert {"pfmemd", "replay", "prometheus", "alertmanager", "grafana"} == set(SERVICES)
+    started = {name for name, service in SERVICES.items() if "profiles" not in service}
+
+    assert {"pfmemd", "replay", "prometheus", "alertmanager", "grafana"} == started
+
+
+def test_a_file_is_replayed_on_demand() -> None:
+    """The profile "file" sends the trace that the environment names, read-only."""
+    service = SERVICES["replay-file"]
+
+    assert ["file"] == service["profiles"]
+    assert ["${TRACE:-./trace.pfmt}:/trace:ro"] == service["volumes"]
+    assert service["command"].startswith("send /trace ")
 
 
 @OF_SERVICE
@@ -48,9 +61,11 @@ def test_networks_and_volumes_exist(service: dict[str, Any]) -> None:
     """Networks and named volumes are defined, and files mounted from the checkout are there."""
     assert set(service["networks"]) - set(COMPOSE["networks"]) == set()
     for volume in service.get("volumes", []):
-        source, target, *mode = volume.split(":")
+        source, target, *mode = volume.replace("${TRACE:-./trace.pfmt}", "$TRACE").split(":")
         assert target.startswith("/")
-        if source.startswith("."):
+        if source == "$TRACE":
+            assert ["ro"] == mode, volume
+        elif source.startswith("."):
             assert (CHECKOUT / source).is_dir(), source
             assert ["ro"] == mode, volume
         else:
@@ -64,6 +79,7 @@ def test_no_volume_or_network_is_left_over() -> None:
         volume.split(":")[0]
         for service in SERVICES.values()
         for volume in service.get("volumes", [])
+        if not volume.startswith("$")
     }
 
     assert set(COMPOSE["networks"]) - networks == set()
@@ -109,9 +125,20 @@ def test_container_has_no_more_than_it_needs(service: dict[str, Any]) -> None:
 
 
 def test_versions_agree() -> None:
-    """The daemon and the replay run the one image that this file builds."""
+    """The daemon and whatever sends to it run the one image that this file builds."""
     assert "." == SERVICES["pfmemd"]["build"]
-    assert SERVICES["pfmemd"]["image"] == SERVICES["replay"]["image"]
+    ours = {s["image"] for s in SERVICES.values() if s["image"].startswith("pfmemd:")}
+    assert {SERVICES["pfmemd"]["image"]} == ours
+
+
+def test_the_daemons_volume_belongs_to_it() -> None:
+    """The image makes the data folder for the user that the daemon runs as."""
+    (volume,) = SERVICES["pfmemd"]["volumes"]
+    _, folder = volume.split(":")
+    dockerfile = (CHECKOUT / "Dockerfile").read_text("utf-8")
+
+    assert f"--data-dir {folder} " in SERVICES["pfmemd"]["command"]
+    assert f"chown {SERVICES['pfmemd']['user']} {folder}\n" in dockerfile
 
 
 def test_addresses_agree() -> None:
@@ -119,12 +146,13 @@ def test_addresses_agree() -> None:
     prometheus = yaml.safe_load(
         (CHECKOUT / "dashboards/prometheus/prometheus.yml").read_text("utf-8")
     )
-    (job,) = prometheus["scrape_configs"]
+    job, hosts = prometheus["scrape_configs"]
     (alertmanager,) = prometheus["alerting"]["alertmanagers"]
     sources = CHECKOUT / "dashboards/grafana/provisioning/datasources/prometheus.yml"
     (source,) = yaml.safe_load(sources.read_text("utf-8"))["datasources"]
 
     assert [{"targets": ["pfmemd:9571"]}] == job["static_configs"]
+    assert [{"files": ["hosts.yml"]}] == hosts["file_sd_configs"]
     assert "--http 0.0.0.0:9571" in SERVICES["pfmemd"]["command"]
     assert "--bind tcp://0.0.0.0:5571" in SERVICES["pfmemd"]["command"]
     assert "--connect tcp://pfmemd:5571" in SERVICES["replay"]["command"]

@@ -12,6 +12,7 @@ from dashboards.panels import (
     PAGES,
     RATIO,
     SCHEMA_VERSION,
+    Annotation,
     Dashboard,
     Panel,
     Query,
@@ -19,6 +20,8 @@ from dashboards.panels import (
     Step,
     Style,
     Variable,
+    bars,
+    heatmap,
     panel_id,
     runbook_path,
     stat,
@@ -27,6 +30,7 @@ from dashboards.panels import (
     text,
     timeseries,
     to_json,
+    wide_table,
 )
 
 QUERIES = [Query("up", "{{job}}"), Query("sum(up)")]
@@ -232,3 +236,58 @@ def test_text_shows_markdown() -> None:
 
     assert {"content": "# Title", "mode": "markdown"} == panel.json["options"]
     assert "targets" not in panel.json
+
+
+def test_bars_are_full_at_their_ceiling() -> None:
+    """Bars of shares end at the whole, not at the longest of them, and keep their thresholds."""
+    panel = bars("Left", "What.", RATIO, Query("x"), ceiling=1, steps=[Step(None, "red")])
+    defaults = field_defaults(panel)
+
+    assert (0, 1) == (defaults["min"], defaults["max"])
+    assert "thresholds" == defaults["color"]["mode"]
+    assert "max" not in field_defaults(bars("Left", "What.", COUNT, Query("x")))
+
+
+def test_heatmap_asks_for_buckets() -> None:
+    """A heatmap's target gives Prometheus' buckets as such; nothing is calculated from them."""
+    panel = heatmap("Depth", "What.", RATIO, Query("x", "{{le}}"))
+    targets: Any = panel.json["targets"]
+    options: Any = panel.json["options"]
+
+    assert [("heatmap", True)] == [(target["format"], target["range"]) for target in targets]
+    assert options["calculate"] is False
+
+
+def test_wide_table_has_a_column_for_each_query() -> None:
+    """Queries are merged by their labels, named by headings, and each has its own unit."""
+    panel = wide_table(
+        "Totals", "What.", ["variant"], [("free", PAGES, "a"), ("left", RATIO, "b")], sort_by="free"
+    )
+    merge, organize = cast("list[dict[str, Any]]", panel.json["transformations"])
+    config: Any = panel.json["fieldConfig"]
+
+    assert "merge" == merge["id"]
+    assert {"Value #A": "free", "Value #B": "left"} == organize["options"]["renameByName"]
+    assert {"free": PAGES, "left": RATIO} == {
+        override["matcher"]["options"]: override["properties"][0]["value"]
+        for override in config["overrides"]
+    }
+    sorted_by: Any = panel.json["options"]
+    assert [{"displayName": "free", "desc": True}] == sorted_by["sortBy"]
+
+
+def test_annotations_are_what_prometheus_reads() -> None:
+    """An annotation asks the dashboard's data source and says what it is by labels."""
+    annotation = Annotation("Phases", "phase == 1", "purple", "{{phase}}", "of {{source}}")
+    dashboard = Dashboard("uid", "Title", "What for.", (), annotations=(annotation,))
+    (found,) = json.loads(to_json(dashboard))["annotations"]["list"]
+
+    assert {"type": "prometheus", "uid": "${datasource}"} == found["datasource"]
+    assert ("phase == 1", "{{phase}}") == (found["target"]["expr"], found["titleFormat"])
+    assert found["enable"] is True
+
+
+def test_time_on_a_logarithmic_axis_has_no_zero() -> None:
+    """An axis that starts at 0 has no logarithm."""
+    assert "min" not in field_defaults(timeseries("T", "What.", RATIO, QUERIES, logarithmic=True))
+    assert 0 == field_defaults(timeseries("T", "What.", RATIO, QUERIES))["min"]

@@ -1,118 +1,23 @@
-"""Real processes for the tests here: started on free ports, watched, and never left behind."""
+"""Gives the tests here the programs of programs.py, ended with the test."""
 
 from __future__ import annotations
 
-import json
-import re
-import shutil
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
-from urllib.parse import urlencode
-from urllib.request import urlopen
+from typing import Any
 
 import pytest
-import yaml
 
+from tests.e2e import programs
+from tests.e2e.programs import Alertmanager, Daemon, Processes, Prometheus
 from tracegen import samples
-
-CHECKOUT = Path(__file__).parents[2]
-PFMEMD = (sys.executable, "-P", "-m", "daemon")
-START_SECONDS = 60.0
-RUN_SECONDS = 120.0
-STOP_SECONDS = 10.0
-POLL_SECONDS = 0.05
-
-T = TypeVar("T")
 
 
 @pytest.fixture(name="eventually")
 def eventually_fixture() -> Callable[..., Any]:
     """Gives the tests eventually()."""
-    return eventually
-
-
-def eventually(
-    what: str | Callable[[], str], probe: Callable[[], T | None], seconds: float = START_SECONDS
-) -> T:
-    """Ask again until there is an answer; fail saying ``what`` did not come about."""
-    deadline = time.monotonic() + seconds
-    while (answer := probe()) is None:
-        if time.monotonic() > deadline:
-            text = what if isinstance(what, str) else what()
-            pytest.fail(f"not within {seconds:.0f} s: {text}")
-        time.sleep(POLL_SECONDS)
-    return answer
-
-
-@dataclass
-class Process:
-    """A process and the file that holds what it says."""
-
-    name: str
-    popen: subprocess.Popen[bytes]
-    log: Path
-
-    def said(self, pattern: str) -> re.Match[str]:
-        """Wait until it has written a line that matches; fail at once if it ends before."""
-
-        def probe() -> re.Match[str] | None:
-            ended = self.popen.poll() is not None
-            found = re.search(pattern, self.log.read_text("utf-8", "replace"))
-            if found is None and ended:
-                pytest.fail(f"{self.name} ended, exit code {self.popen.returncode}:\n{self.tail()}")
-            return found
-
-        return eventually(f"{self.name} says {pattern!r}", probe)
-
-    def tail(self) -> str:
-        """The end of what it said."""
-        return "\n".join(self.log.read_text("utf-8", "replace").splitlines()[-20:])
-
-
-@dataclass
-class Processes:
-    """Every process of one test."""
-
-    folder: Path
-    running: list[Process] = field(default_factory=list)
-
-    def start(self, name: str, *command: str | Path) -> Process:
-        """Start a command in the test's own folder."""
-        log = self.folder / f"{name}.log"
-        with log.open("wb") as file:
-            popen = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=file, stderr=file
-            )
-        process = Process(name, popen, log)
-        self.running.append(process)
-        return process
-
-    def pfmemd(self, *arguments: str | Path, wait: bool = True) -> None:
-        """Run ``pfmemd`` with these arguments, to its good end or in the background."""
-        process = self.start(f"pfmemd-{arguments[0]}", *PFMEMD, *arguments)
-        if not wait:
-            return
-        code = process.popen.wait(timeout=RUN_SECONDS)
-        assert code == 0, process.tail()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End them all, the newest first, by force if they do not go."""
-        for process in reversed(self.running):
-            process.popen.terminate()
-        for process in reversed(self.running):
-            try:
-                process.popen.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.popen.kill()
-                process.popen.wait()
+    return programs.eventually
 
 
 @pytest.fixture
@@ -137,139 +42,25 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "nbd-swap.pfmt"
 
 
-@dataclass
-class Daemon:
-    """A running daemon and where it listens."""
-
-    process: Process
-    http: str
-    receiving: str
-
-
 @pytest.fixture
 def serve(processes: Processes) -> Callable[..., Daemon]:
-    """Starts ``pfmemd serve`` on free ports with further arguments."""
-
-    def start(*arguments: str) -> Daemon:
-        ports = ("--bind", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0", "--log-format", "json")
-        process = processes.start("pfmemd-serve", *PFMEMD, "serve", *ports, *arguments)
-        ready = json.loads(process.said(r'(?m)^\{.*"event": ?"ready".*\}$')[0])
-        return Daemon(process, ready["http"].removeprefix("http://"), ready["receiving"])
-
-    return start
-
-
-@dataclass
-class Prometheus:
-    """A running Prometheus, asked as Grafana asks it."""
-
-    address: str
-
-    def query(self, promql: str) -> list[dict[str, Any]]:
-        """The series of an instant query, each with ``metric`` and ``value``."""
-        result: list[dict[str, Any]] = self.api("query", query=promql)["result"]
-        return result
-
-    def value(self, promql: str) -> float | None:
-        """The value of a query of one series; None while there is none."""
-        result = self.query(promql)
-        assert len(result) <= 1, result
-        return float(result[0]["value"][1]) if result else None
-
-    def by(self, promql: str, *labels: str) -> dict[tuple[str, ...], float]:
-        """The values of a query by these labels."""
-        return {
-            tuple(series["metric"][label] for label in labels): float(series["value"][1])
-            for series in self.query(promql)
-        }
-
-    def api(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - whatever that path gives
-        """The data of an answer of the HTTP API."""
-        answer = get(f"http://{self.address}/api/v1/{path}?{urlencode(parameters)}")
-        assert answer["status"] == "success", answer
-        return answer["data"]
+    """Starts the daemon."""
+    return partial(programs.start_daemon, processes)
 
 
 @pytest.fixture
-def prometheus(processes: Processes, tmp_path: Path) -> Callable[..., Prometheus]:
-    """Starts Prometheus as docker-compose.yml does, with addresses and paths of this test."""
-    program = shutil.which("prometheus")
-    if program is None:
-        pytest.skip("no prometheus on this machine (Debian package prometheus has it)")
-
-    def start(pfmemd: str, alertmanager: str | None = None) -> Prometheus:
-        source = CHECKOUT / "dashboards" / "prometheus"
-        config = yaml.safe_load((source / "prometheus.yml").read_text("utf-8"))
-        config["scrape_configs"][0]["static_configs"][0]["targets"] = [pfmemd]
-        if alertmanager is None:
-            del config["alerting"]
-        else:
-            config["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"] = [alertmanager]
-        config["rule_files"] = [str(source / name) for name in config["rule_files"]]
-        file = tmp_path / "prometheus.yml"
-        file.write_text(yaml.safe_dump(config), "utf-8")
-        flags = compose_flags(
-            "prometheus",
-            {
-                "--config.file=/etc/prometheus/prometheus.yml": f"--config.file={file}",
-                "--storage.tsdb.path=/prometheus": f"--storage.tsdb.path={tmp_path / 'tsdb'}",
-            },
-        )
-        listen = "--web.listen-address=127.0.0.1:0"
-        process = processes.start("prometheus", program, *flags, listen)
-        address = process.said(r'msg="Listening on".* address=(\S+)')[1]
-        process.said("Server is ready to receive web requests")
-        return Prometheus(address)
-
-    return start
-
-
-@dataclass
-class Alertmanager:
-    """A running Alertmanager."""
-
-    address: str
-
-    def alerts(self) -> list[dict[str, Any]]:
-        """The alerts that it holds."""
-        alerts: list[dict[str, Any]] = get(f"http://{self.address}/api/v2/alerts")
-        return alerts
+def prometheus(processes: Processes) -> Callable[..., Prometheus]:
+    """Starts Prometheus."""
+    return partial(programs.start_prometheus, processes)
 
 
 @pytest.fixture
-def alertmanager(processes: Processes, tmp_path: Path) -> Callable[[], Alertmanager]:
-    """Starts Alertmanager as docker-compose.yml does, with an address and paths of this test."""
-    program = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
-    if program is None:
-        pytest.skip(
-            "no alertmanager on this machine (Debian package prometheus-alertmanager has it)"
-        )
-
-    def start() -> Alertmanager:
-        file = CHECKOUT / "dashboards" / "alertmanager" / "alertmanager.yml"
-        flags = compose_flags(
-            "alertmanager",
-            {
-                "--config.file=/etc/alertmanager/alertmanager.yml": f"--config.file={file}",
-                "--storage.path=/alertmanager": f"--storage.path={tmp_path / 'alertmanager'}",
-            },
-        )
-        listen = "--web.listen-address=127.0.0.1:0"
-        process = processes.start("alertmanager", program, *flags, listen)
-        return Alertmanager(process.said(r'msg="Listening on".* address=(\S+)')[1])
-
-    return start
+def node_exporter(processes: Processes) -> Callable[..., str]:
+    """Starts node_exporter."""
+    return partial(programs.start_node_exporter, processes)
 
 
-def compose_flags(service: str, replaced: dict[str, str]) -> list[str]:
-    """The service's command in docker-compose.yml, with paths of this machine."""
-    compose = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text("utf-8"))
-    flags: list[str] = compose["services"][service]["command"]
-    assert set(replaced) <= set(flags)
-    return [replaced.get(flag, flag) for flag in flags]
-
-
-def get(url: str) -> Any:  # noqa: ANN401 - JSON
-    """The JSON that a URL on this machine answers."""
-    with urlopen(url, timeout=10) as response:  # noqa: S310 - http, to a port of the test's own
-        return json.load(response)
+@pytest.fixture
+def alertmanager(processes: Processes) -> Callable[..., Alertmanager]:
+    """Starts Alertmanager."""
+    return partial(programs.start_alertmanager, processes)

@@ -13,6 +13,8 @@ from typing import Any, TypeAlias
 import pytest
 import yaml
 
+from tests.e2e.programs import get
+
 COMPOSE = yaml.safe_load((Path(__file__).parents[2] / "docker-compose.yml").read_text("utf-8"))
 Start: TypeAlias = Callable[..., Any]
 
@@ -38,11 +40,16 @@ def healthy(service: str, port: int, address: str, program: str | None = None) -
 
 
 def test_daemon_and_replay(
-    sample: Path, serve: Start, prometheus: Start, pfmemd: Start, eventually: Start
+    tmp_path: Path, sample: Path, serve: Start, prometheus: Start, pfmemd: Start, eventually: Start
 ) -> None:
     """The daemon comes up healthy, the replay feeds it, Prometheus sees events from it."""
     _, *arguments = command(
-        "pfmemd", **{"tcp://0.0.0.0:5571": "tcp://127.0.0.1:0", "0.0.0.0:9571": "127.0.0.1:0"}
+        "pfmemd",
+        **{
+            "tcp://0.0.0.0:5571": "tcp://127.0.0.1:0",
+            "0.0.0.0:9571": "127.0.0.1:0",
+            "/var/lib/pfmemd": str(tmp_path / "data"),
+        },
     )
     daemon = serve(*arguments)
     prom = prometheus(daemon.http)
@@ -52,6 +59,15 @@ def test_daemon_and_replay(
     assert healthy("pfmemd", 9571, daemon.http, sys.executable)
     assert healthy("prometheus", 9090, prom.address)
     eventually("events arrive", lambda: prom.value("sum(pfmemd_events_applied_total)") or None)
+
+
+def test_replay_of_a_file(sample: Path, serve: Start, pfmemd: Start, eventually: Start) -> None:
+    """The profile "file" sends whatever file is mounted, without a word on what it is."""
+    daemon = serve("--variant", "slab-seed")
+    send = {"/trace": str(sample), "tcp://pfmemd:5571": daemon.receiving, "--speed 1x": ""}
+    pfmemd(*command("replay-file", **send), wait=False)
+
+    eventually("the source is there", lambda: get(f"http://{daemon.http}/state")["sources"] or None)
 
 
 def test_daemon_that_is_not_there_is_not_healthy() -> None:

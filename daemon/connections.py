@@ -16,17 +16,16 @@ log = structlog.get_logger()
 
 REFUSED_KEY: Final = "key"
 """The key is not one that may connect."""
-REFUSED_MECHANISM: Final = "mechanism"
-"""No encryption where it is wanted, or another one."""
 REFUSED_HANDSHAKE: Final = "handshake"
-"""Not ZeroMQ at all, or silence."""
+"""Not ZeroMQ, silence, or not the encryption that is wanted. These cannot be told apart: who
+notices first that the other end wants something else hangs up."""
 REFUSED_NO_FILE: Final = "no_file"
 """The process has as many files open as it may."""
-REFUSED_REASONS: Final = (REFUSED_KEY, REFUSED_MECHANISM, REFUSED_HANDSHAKE, REFUSED_NO_FILE)
+REFUSED_REASONS: Final = (REFUSED_KEY, REFUSED_HANDSHAKE, REFUSED_NO_FILE)
 
 _REASONS: Final[dict[int, str]] = {
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: REFUSED_KEY,
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: REFUSED_MECHANISM,
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: REFUSED_HANDSHAKE,
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: REFUSED_HANDSHAKE,
     zmq.EVENT_ACCEPT_FAILED: REFUSED_NO_FILE,
 }

@@ -1013,8 +1013,8 @@ CONNECTIONS_REFUSED_TOTAL: Final = _metric(
     "counter",
     ("reason",),
     "connections",
-    "Connections for senders that were refused: key (not allowed), mechanism (none or another"
-    " encryption), handshake (garbage or silence), no_file (too many open).",
+    "Connections for senders that were refused: key (not allowed), handshake (garbage, silence, or"
+    " not the encryption that is wanted), no_file (too many open).",
 )
 LIVE_HANDLES_LIMIT: Final = _metric(
     "live_handles_limit",

@@ -142,6 +142,11 @@ class Sessions:
         self._intake.commit()
         for session in self._by_connection.values():
             session.admitted = 0
+        self._engine.connected = frozenset(
+            name
+            for name, session in self._by_source.items()
+            if self.listened - session.heard_at <= LEASE_SECONDS
+        )
         while self._unanswered:
             _, session = self._unanswered.popitem()
             if not session.rejected:
@@ -154,11 +159,6 @@ class Sessions:
             # What came while nothing could be taken was dropped.
             for session in list(self._by_connection.values()):
                 self._ask_again(session)
-        self._engine.connected = frozenset(
-            name
-            for name, session in self._by_source.items()
-            if self.listened - session.heard_at <= LEASE_SECONDS
-        )
 
     def say_goodbye(self) -> None:
         """Tell every sender that the daemon goes down, and what it has."""

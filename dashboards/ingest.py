@@ -21,6 +21,7 @@ from dashboards.panels import (
     STATE,
     WARNING,
     Dashboard,
+    Panel,
     Query,
     Row,
     Step,
@@ -102,86 +103,100 @@ def _now() -> Row:
 
 
 def _flow() -> Row:
-    return Row(
-        "Flow",
-        (
-            timeseries(
-                "Events",
-                "Events applied per second.",
-                PER_SECOND,
-                [Query(q.EVENTS_RATE, _SOURCE)],
-                runbook=STALLED,
-            ),
-            timeseries(
-                "Batches",
-                "Batches applied per second.",
-                PER_SECOND,
-                [Query(q.BATCHES_RATE, _SOURCE)],
-            ),
-            timeseries(
-                "Received",
-                "Bytes of batches per second, accepted or not.",
-                BYTES_PER_SECOND,
-                [Query(q.BYTES_RATE, _SOURCE)],
-            ),
-            state_timeline(
-                "Connected",
-                "Whether a sender of the source is there.",
-                STATE,
-                [Query(q.CONNECTED, _SOURCE)],
-                mapping=_CONNECTED,
-                height=8,
-            ),
-            heatmap(
-                "Time to apply a batch",
-                "Batches per second by how long the models took for them.",
-                SECONDS,
-                Query(q.APPLY_TIMES, "{{le}}"),
-            ),
-            timeseries(
-                "Time to apply a batch, by source",
-                "What half of the batches and what all but one in a hundred stayed below.",
-                SECONDS,
-                queries(q.APPLY_TIME, _SOURCE),
-                logarithmic=True,
-            ),
-            timeseries(
-                "Age of batches",
-                "From the admission of a batch until it is applied: waiting for others included."
-                " What half and all but one in a hundred stayed below.",
-                SECONDS,
-                queries(q.AGE, _SOURCE),
-                logarithmic=True,
-            ),
-            timeseries(
-                "Since the last batch",
-                "How long ago the last batch was applied.",
-                SECONDS,
-                [Query(q.LAG, _SOURCE)],
-                runbook=STALLED,
-            ),
-            timeseries(
-                "Time of the trace",
-                "Time of the last event applied, by the trace's own clock. Its slope is the speed"
-                " of the replay.",
-                SECONDS,
-                [Query(q.TRACE_TIME, _SOURCE)],
-            ),
-            state_timeline(
-                "Phase",
-                "The phase of the scenario that the last MARK event named.",
-                STATE,
-                [Query(q.PHASES, "{{source}} {{phase}}")],
-                mapping=_PHASE,
-                height=8,
-            ),
-            timeseries(
-                "Position",
-                "Sequence number of the last batch applied, within the epoch.",
-                COUNT,
-                [Query(q.SEQUENCE, _SOURCE)],
-                staircase=True,
-            ),
+    return Row("Flow", (*_throughput(), *_batch_times(), *_place_in_the_trace()))
+
+
+def _throughput() -> tuple[Panel, ...]:
+    """What comes in, and from whom."""
+    return (
+        timeseries(
+            "Events",
+            "Events applied per second.",
+            PER_SECOND,
+            [Query(q.EVENTS_RATE, _SOURCE)],
+            runbook=STALLED,
+        ),
+        timeseries(
+            "Batches",
+            "Batches applied per second.",
+            PER_SECOND,
+            [Query(q.BATCHES_RATE, _SOURCE)],
+        ),
+        timeseries(
+            "Received",
+            "Bytes of batches per second, accepted or not.",
+            BYTES_PER_SECOND,
+            [Query(q.BYTES_RATE, _SOURCE)],
+        ),
+        state_timeline(
+            "Connected",
+            "Whether a sender of the source is there.",
+            STATE,
+            [Query(q.CONNECTED, _SOURCE)],
+            mapping=_CONNECTED,
+            height=8,
+        ),
+    )
+
+
+def _batch_times() -> tuple[Panel, ...]:
+    """How long batches wait and take."""
+    return (
+        heatmap(
+            "Time to apply a batch",
+            "Batches per second by how long the models took for them.",
+            SECONDS,
+            Query(q.APPLY_TIMES, "{{le}}"),
+        ),
+        timeseries(
+            "Time to apply a batch, by source",
+            "What half of the batches and what all but one in a hundred stayed below.",
+            SECONDS,
+            queries(q.APPLY_TIME, _SOURCE),
+            logarithmic=True,
+        ),
+        timeseries(
+            "Age of batches",
+            "From the admission of a batch until it is applied: waiting for others included."
+            " What half and all but one in a hundred stayed below.",
+            SECONDS,
+            queries(q.AGE, _SOURCE),
+            logarithmic=True,
+        ),
+    )
+
+
+def _place_in_the_trace() -> tuple[Panel, ...]:
+    """How far the trace has got."""
+    return (
+        timeseries(
+            "Since the last batch",
+            "How long ago the last batch was applied.",
+            SECONDS,
+            [Query(q.LAG, _SOURCE)],
+            runbook=STALLED,
+        ),
+        timeseries(
+            "Time of the trace",
+            "Time of the last event applied, by the trace's own clock. Its slope is the speed"
+            " of the replay.",
+            SECONDS,
+            [Query(q.TRACE_TIME, _SOURCE)],
+        ),
+        state_timeline(
+            "Phase",
+            "The phase of the scenario that the last MARK event named.",
+            STATE,
+            [Query(q.PHASES, "{{source}} {{phase}}")],
+            mapping=_PHASE,
+            height=8,
+        ),
+        timeseries(
+            "Position",
+            "Sequence number of the last batch applied, within the epoch.",
+            COUNT,
+            [Query(q.SEQUENCE, _SOURCE)],
+            staircase=True,
         ),
     )
 
@@ -257,181 +272,197 @@ def _order() -> Row:
 
 
 def _storage() -> Row:
-    return Row(
-        "Journal and snapshots, with --data-dir",
-        (
-            state_timeline(
-                "Intake",
-                "Whether batches are taken: without room for the journal they are not.",
-                STATE,
-                [Query(q.JOURNAL_BLOCKED, "intake")],
-                mapping=_BLOCKED,
-            ),
-            timeseries(
-                "Room on the disk",
-                "Free bytes of the file system that holds the data folder, and what the journal and"
-                " the newest snapshot take of it.",
-                BYTES,
-                [
-                    Query(q.DISK_FREE, "free"),
-                    Query(q.JOURNAL_BYTES, "journal"),
-                    Query(q.SNAPSHOT_BYTES, "snapshot"),
-                ],
-                runbook="PfmemdDiskFilling",
-                height=6,
-            ),
-            timeseries(
-                "Time until the disk is sure",
-                "How long the disk took to make a group of batches safe: what half and all but one"
-                " in a hundred stayed below.",
-                SECONDS,
-                queries(q.JOURNAL_SYNC, "sync"),
-                logarithmic=True,
-                runbook="PfmemdJournalTrouble",
-            ),
-            timeseries(
-                "Written",
-                "Bytes of the journal per second.",
-                BYTES_PER_SECOND,
-                [Query(q.JOURNAL_WRITTEN, "journal")],
-            ),
-            timeseries(
-                "Groups of batches",
-                "Groups written in one go, per second, and those that found no room.",
-                PER_SECOND,
-                queries(q.JOURNAL_GROUPS, "groups"),
-                runbook="PfmemdJournalTrouble",
-            ),
-            timeseries(
-                "Snapshots",
-                "Taken and failed since the start, and those that the start found of no use.",
-                COUNT,
-                queries(q.SNAPSHOTS, "snapshots"),
-                staircase=True,
-                runbook="PfmemdJournalTrouble",
-            ),
-            stat(
-                "Segments",
-                "Files of the journal.",
-                COUNT,
-                Query(q.JOURNAL_SEGMENTS, "files"),
-            ),
-            stat(
-                "Newest snapshot",
-                "How long ago it was taken; a start reads the journal from there on.",
-                SECONDS,
-                Query(q.SNAPSHOT_AGE, "ago"),
-            ),
-            stat(
-                "It took",
-                "From the beginning of the newest snapshot until it was safe.",
-                SECONDS,
-                Query(q.SNAPSHOT_SECONDS, "snapshot"),
-            ),
-            stat(
-                "Torn tail",
-                "Bytes of an unfinished write that this start cut off: a power cut or a kill leaves"
-                " some.",
-                BYTES,
-                Query(q.JOURNAL_TORN, "cut off"),
-            ),
-            stat(
-                "The last start took",
-                "Time to read the snapshot and the journal after it.",
-                SECONDS,
-                Query(q.RECOVERY_SECONDS, "recovery"),
-            ),
-            stat(
-                "Batches read again",
-                "Batches of the journal that the last start applied again.",
-                COUNT,
-                Query(q.RECOVERY_BATCHES, "recovery"),
-            ),
+    return Row("Journal and snapshots, with --data-dir", (*_journal(), *_snapshots()))
+
+
+def _journal() -> tuple[Panel, ...]:
+    """Whether batches are kept, how fast, and how much room is left."""
+    return (
+        state_timeline(
+            "Intake",
+            "Whether batches are taken: without room for the journal they are not.",
+            STATE,
+            [Query(q.JOURNAL_BLOCKED, "intake")],
+            mapping=_BLOCKED,
+        ),
+        timeseries(
+            "Room on the disk",
+            "Free bytes of the file system that holds the data folder, and what the journal and"
+            " the newest snapshot take of it.",
+            BYTES,
+            [
+                Query(q.DISK_FREE, "free"),
+                Query(q.JOURNAL_BYTES, "journal"),
+                Query(q.SNAPSHOT_BYTES, "snapshot"),
+            ],
+            runbook="PfmemdDiskFilling",
+            height=6,
+        ),
+        timeseries(
+            "Time until the disk is sure",
+            "How long the disk took to make a group of batches safe: what half and all but one"
+            " in a hundred stayed below.",
+            SECONDS,
+            queries(q.JOURNAL_SYNC, "sync"),
+            logarithmic=True,
+            runbook="PfmemdJournalTrouble",
+        ),
+        timeseries(
+            "Written",
+            "Bytes of the journal per second.",
+            BYTES_PER_SECOND,
+            [Query(q.JOURNAL_WRITTEN, "journal")],
+        ),
+        timeseries(
+            "Groups of batches",
+            "Groups written in one go, per second, and those that found no room.",
+            PER_SECOND,
+            queries(q.JOURNAL_GROUPS, "groups"),
+            runbook="PfmemdJournalTrouble",
+        ),
+    )
+
+
+def _snapshots() -> tuple[Panel, ...]:
+    """Snapshots, and what the last start found."""
+    return (
+        timeseries(
+            "Snapshots",
+            "Taken and failed since the start, and those that the start found of no use.",
+            COUNT,
+            queries(q.SNAPSHOTS, "snapshots"),
+            staircase=True,
+            runbook="PfmemdJournalTrouble",
+        ),
+        stat(
+            "Segments",
+            "Files of the journal.",
+            COUNT,
+            Query(q.JOURNAL_SEGMENTS, "files"),
+        ),
+        stat(
+            "Newest snapshot",
+            "How long ago it was taken; a start reads the journal from there on.",
+            SECONDS,
+            Query(q.SNAPSHOT_AGE, "ago"),
+        ),
+        stat(
+            "It took",
+            "From the beginning of the newest snapshot until it was safe.",
+            SECONDS,
+            Query(q.SNAPSHOT_SECONDS, "snapshot"),
+        ),
+        stat(
+            "Torn tail",
+            "Bytes of an unfinished write that this start cut off: a power cut or a kill leaves"
+            " some.",
+            BYTES,
+            Query(q.JOURNAL_TORN, "cut off"),
+        ),
+        stat(
+            "The last start took",
+            "Time to read the snapshot and the journal after it.",
+            SECONDS,
+            Query(q.RECOVERY_SECONDS, "recovery"),
+        ),
+        stat(
+            "Batches read again",
+            "Batches of the journal that the last start applied again.",
+            COUNT,
+            Query(q.RECOVERY_BATCHES, "recovery"),
         ),
     )
 
 
 def _daemon() -> Row:
-    return Row(
-        "The daemon",
-        (
-            timeseries(
-                "Processor",
-                "Share of one processor that the daemon takes.",
-                RATIO,
-                [Query(q.DAEMON_CPU, "{{instance}}")],
-            ),
-            timeseries(
-                "Memory",
-                "Resident memory of the daemon's process, and where it stops itself.",
-                BYTES,
-                [Query(q.DAEMON_MEMORY, "{{instance}}"), Query(q.MEMORY_LIMIT, "limit")],
-                styles=[Style("^limit$", color=CRITICAL, dashed=True)],
-                runbook="PfmemdMemoryNearLimit",
-            ),
-            timeseries(
-                "Live handles",
-                "The most things that a source holds allocated, and how many it may.",
-                COUNT,
-                [Query(q.HANDLES_MOST, "most"), Query(q.HANDLES_LIMIT, "limit")],
-                styles=[Style("^limit$", color=CRITICAL, dashed=True)],
-            ),
-            timeseries(
-                "Scrapes",
-                "How long Prometheus waited for /metrics, and how long each collector took.",
-                SECONDS,
-                [
-                    Query(q.SCRAPE_SECONDS, "scrape {{instance}}"),
-                    Query(q.COLLECTOR_SECONDS, "{{collector}}"),
-                ],
-                runbook="PfmemdCollectorFailed",
-            ),
-            timeseries(
-                "Series",
-                "Samples of one scrape.",
-                COUNT,
-                [Query(q.SCRAPE_SAMPLES, "{{instance}}")],
-            ),
-            state_timeline(
-                "Collectors",
-                "Whether each part of the daemon gave its metrics.",
-                STATE,
-                [Query(q.COLLECTOR_SUCCESS, "{{collector}}")],
-                mapping=_WORKS,
-            ),
-            timeseries(
-                "Refused connections",
-                "HTTP connections, per second, closed because every worker was busy.",
-                PER_SECOND,
-                [Query(q.HTTP_REFUSED, "refused")],
-                height=6,
-            ),
-            table(
-                "Label values folded",
-                "Values of a label beyond its bound, counted under other.",
-                COUNT,
-                Query(q.FOLDED),
-                columns=["label"],
-                value="values",
-                height=6,
-            ),
-            table(
-                "Builds",
-                "What runs: version, Python, and whether the model is compiled.",
-                COUNT,
-                Query(q.BUILD),
-                columns=["version", "python", "compiled"],
-                value="",
-                height=6,
-            ),
-            table(
-                "Alerts firing",
-                "The alerts of pfmemd that Prometheus says are firing.",
-                COUNT,
-                Query(q.ALERTS_NOW),
-                columns=["alertname", "severity", "source", "variant", "node", "zone"],
-                value="",
-                height=6,
-            ),
+    return Row("The daemon", (*_process(), *_exposition()))
+
+
+def _process() -> tuple[Panel, ...]:
+    """What the daemon itself takes."""
+    return (
+        timeseries(
+            "Processor",
+            "Share of one processor that the daemon takes.",
+            RATIO,
+            [Query(q.DAEMON_CPU, "{{instance}}")],
+        ),
+        timeseries(
+            "Memory",
+            "Resident memory of the daemon's process, and where it stops itself.",
+            BYTES,
+            [Query(q.DAEMON_MEMORY, "{{instance}}"), Query(q.MEMORY_LIMIT, "limit")],
+            styles=[Style("^limit$", color=CRITICAL, dashed=True)],
+            runbook="PfmemdMemoryNearLimit",
+        ),
+        timeseries(
+            "Live handles",
+            "The most things that a source holds allocated, and how many it may.",
+            COUNT,
+            [Query(q.HANDLES_MOST, "most"), Query(q.HANDLES_LIMIT, "limit")],
+            styles=[Style("^limit$", color=CRITICAL, dashed=True)],
+        ),
+        timeseries(
+            "Scrapes",
+            "How long Prometheus waited for /metrics, and how long each collector took.",
+            SECONDS,
+            [
+                Query(q.SCRAPE_SECONDS, "scrape {{instance}}"),
+                Query(q.COLLECTOR_SECONDS, "{{collector}}"),
+            ],
+            runbook="PfmemdCollectorFailed",
+        ),
+        timeseries(
+            "Series",
+            "Samples of one scrape.",
+            COUNT,
+            [Query(q.SCRAPE_SAMPLES, "{{instance}}")],
+        ),
+    )
+
+
+def _exposition() -> tuple[Panel, ...]:
+    """Collectors, refusals and what is folded or firing."""
+    return (
+        state_timeline(
+            "Collectors",
+            "Whether each part of the daemon gave its metrics.",
+            STATE,
+            [Query(q.COLLECTOR_SUCCESS, "{{collector}}")],
+            mapping=_WORKS,
+        ),
+        timeseries(
+            "Refused connections",
+            "HTTP connections, per second, closed because every worker was busy.",
+            PER_SECOND,
+            [Query(q.HTTP_REFUSED, "refused")],
+            height=6,
+        ),
+        table(
+            "Label values folded",
+            "Values of a label beyond its bound, counted under other.",
+            COUNT,
+            Query(q.FOLDED),
+            columns=["label"],
+            value="values",
+            height=6,
+        ),
+        table(
+            "Builds",
+            "What runs: version, Python, and whether the model is compiled.",
+            COUNT,
+            Query(q.BUILD),
+            columns=["version", "python", "compiled"],
+            value="",
+            height=6,
+        ),
+        table(
+            "Alerts firing",
+            "The alerts of pfmemd that Prometheus says are firing.",
+            COUNT,
+            Query(q.ALERTS_NOW),
+            columns=["alertname", "severity", "source", "variant", "node", "zone"],
+            value="",
+            height=6,
         ),
     )

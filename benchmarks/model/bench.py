@@ -25,6 +25,8 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PLAIN_MOST_LIVE = 100_000
 """Above this the plain model would take minutes to warm up."""
+PAGE_MOST_LIVE = 1_000_000
+"""Above this glibc's own 4 KiB blocks would not fit into a common machine's memory."""
 
 
 def _run(*command: object, python_path: Path | None = None) -> str:
@@ -128,7 +130,7 @@ def report(
     for live in lives:
         for variant in variants:
             for kind in ("object", "page"):
-                if kind == "page" and variant != variants[0]:
+                if kind == "page" and (variant != variants[0] or live > PAGE_MOST_LIVE):
                     continue
                 print(f"{variant}, {kind} stream, {live:,} live …", file=sys.stderr)
                 lines.append(replay_rows(variant, kind, live, operations, compiled, folder))

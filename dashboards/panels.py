@@ -215,16 +215,18 @@ def stat(
     *,
     steps: list[Step] | None = None,
     mapping: dict[float, tuple[str, str]] | None = None,
+    now: bool = False,
     runbook: str | None = None,
     width: int = 4,
     height: int = 5,
 ) -> Panel:
     """One number a series, the newest, on a background that says how bad it is.
 
-    ``mapping`` replaces numbers by ``(text, colour)``; ``runbook`` as for timeseries.
+    ``mapping`` replaces numbers by ``(text, colour)``; with ``now`` a series that has no value
+    at the moment is left out instead of shown as it last was; ``runbook`` as for timeseries.
     """
     panel = g.Stat(
-        **_common(title, description, [query], runbook=runbook),
+        **_common(title, description, [query], instant=now, runbook=runbook),
         format=unit,
         colorMode="background" if steps or mapping else "value",
         graphMode="area",
@@ -532,6 +534,7 @@ def _common(
     queries: list[Query],
     *,
     target_format: str = "time_series",
+    instant: bool = False,
     runbook: str | None = None,
 ) -> dict[str, object]:
     """The arguments every grafanalib panel with targets takes; a table has the newest values."""
@@ -545,7 +548,7 @@ def _common(
             # 2, the default, halves the resolution.
             intervalFactor=1,
             format=target_format,
-            instant=target_format == "table",
+            instant=instant or target_format == "table",
         )
         for ref, query in zip(ascii_uppercase, queries, strict=False)
     ]

@@ -102,9 +102,25 @@ def share(part: str, rest: str) -> str:
     return f"{part} / ({part} + {rest} > 0)"
 
 
-def busiest(expression: str) -> str:
-    """The few largest series, those of 0 left out."""
-    return f"topk({BUSIEST}, {expression} > 0)"
+def busiest_rate(spec: MetricSpec, by: tuple[str, ...]) -> str:
+    """A counter's growth per second, of the few series that grew most in the time shown."""
+    most = _growth("increase", "$__range", spec, by, None, at=" @ end()")
+    return f"{rate(spec, by)} and topk({BUSIEST}, {most} > 0)"
+
+
+def busiest(
+    spec: MetricSpec,
+    by: tuple[str, ...],
+    expression: str | None = None,
+    selected: str | None = None,
+) -> str:
+    """A gauge, of the few series that were largest in the time shown.
+
+    With ``expression``, which is grouped by the same labels, that is shown of them instead.
+    """
+    _check(spec, "gauge", by)
+    most = f"sum {_by(by)}(max_over_time({selected or select(spec)}[$__range] @ end()))"
+    return f"{expression or total(spec, by, selected)} and topk({BUSIEST}, {most} > 0)"
 
 
 def values(spec: MetricSpec, label: str, *narrowed_by: str) -> str:
@@ -122,10 +138,15 @@ def check_labels(spec: MetricSpec, labels: tuple[str, ...]) -> None:
 
 
 def _growth(
-    function: str, window: str, spec: MetricSpec, by: tuple[str, ...], selected: str | None
+    function: str,
+    window: str,
+    spec: MetricSpec,
+    by: tuple[str, ...],
+    selected: str | None,
+    at: str = "",
 ) -> str:
     _check(spec, "counter", by)
-    return f"sum {_by(by)}({function}({selected or select(spec)}[{window}]))"
+    return f"sum {_by(by)}({function}({selected or select(spec)}[{window}]{at}))"
 
 
 def _by(labels: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ from dashboards import other_metrics as o
 from dashboards.promql import (
     buckets_rate,
     busiest,
+    busiest_rate,
     largest,
     quantile,
     rate,
@@ -132,7 +133,7 @@ DENIED_BY_REASON: Final = rate_of_what_happened(m.ALLOCATIONS_DENIED_TOTAL, (*_M
 DENIED_BY_CALLER: Final = rate_of_what_happened(
     m.ALLOCATIONS_DENIED_TOTAL, (*_MODEL, "caller", "kind")
 )
-DENIED_BY_CACHE: Final = busiest(rate(m.CACHE_ALLOCATIONS_DENIED_TOTAL, _CACHE))
+DENIED_BY_CACHE: Final = busiest_rate(m.CACHE_ALLOCATIONS_DENIED_TOTAL, _CACHE)
 DENIED_SHARE: Final = share(
     rate(m.ALLOCATIONS_DENIED_TOTAL, _MODEL), rate(m.ALLOCATIONS_OK_TOTAL, _MODEL)
 )
@@ -146,7 +147,7 @@ STALLED_RATE: Final = rate(m.ALLOCATIONS_STALLED_TOTAL, _MODEL)
 STALLED_BY_REASON: Final = rate_of_what_happened(
     m.ALLOCATIONS_STALLED_TOTAL, (*_MODEL, "reason", "caller")
 )
-STALLED_BY_CACHE: Final = busiest(rate(m.CACHE_ALLOCATIONS_STALLED_TOTAL, _CACHE))
+STALLED_BY_CACHE: Final = busiest_rate(m.CACHE_ALLOCATIONS_STALLED_TOTAL, _CACHE)
 KSWAPD_WAKEUPS: Final = rate(m.KSWAPD_WAKEUPS_TOTAL, _MODEL)
 FREES: Final = {
     "pages": rate(m.PAGE_FREES_TOTAL, _MODEL),
@@ -160,7 +161,7 @@ REUSED_HANDLES: Final = rate(m.REUSED_HANDLES_TOTAL, _MODEL)
 # --- What is held ------------------------------------------------------------------------------
 
 PFMEMALLOC_PAGES: Final = total(m.ZONE_PFMEMALLOC_PAGES, _ZONE)
-PFMEMALLOC_SLABS: Final = busiest(total(m.CACHE_PFMEMALLOC_SLABS, _CACHE))
+PFMEMALLOC_SLABS: Final = busiest(m.CACHE_PFMEMALLOC_SLABS, _CACHE)
 PFMEMALLOC_OBJECTS: Final = total(m.CACHE_PFMEMALLOC_OBJECTS, _MODEL)
 PRESERVED_OBJECTS: Final = total(m.CACHE_PRESERVED_OBJECTS, _MODEL)
 LIVE_HANDLES: Final = total(m.LIVE_HANDLES, _MODEL)
@@ -168,13 +169,17 @@ LIVE_HANDLES: Final = total(m.LIVE_HANDLES, _MODEL)
 # --- Caches ------------------------------------------------------------------------------------
 
 CACHE_MEMORY: Final = busiest(
-    f"{total(m.CACHE_SLABS, _CACHE)} * {largest(m.CACHE_PAGES_PER_SLAB, _CACHE)} * 4096"
+    m.CACHE_SLABS,
+    _CACHE,
+    f"{total(m.CACHE_SLABS, _CACHE)} * {largest(m.CACHE_PAGES_PER_SLAB, _CACHE)} * 4096",
 )
 CACHE_OCCUPANCY: Final = busiest(
-    ratio(total(m.CACHE_ACTIVE_OBJECTS, _CACHE), total(m.CACHE_OBJECTS, _CACHE))
+    m.CACHE_OBJECTS,
+    _CACHE,
+    ratio(total(m.CACHE_ACTIVE_OBJECTS, _CACHE), total(m.CACHE_OBJECTS, _CACHE)),
 )
-CACHE_ALLOCATIONS: Final = busiest(rate(m.CACHE_ALLOCATIONS_OK_TOTAL, _CACHE))
-CACHE_FREES: Final = busiest(rate(m.CACHE_FREES_TOTAL, _CACHE))
+CACHE_ALLOCATIONS: Final = busiest_rate(m.CACHE_ALLOCATIONS_OK_TOTAL, _CACHE)
+CACHE_FREES: Final = busiest_rate(m.CACHE_FREES_TOTAL, _CACHE)
 _VARIANT_CACHE: Final = ("variant", "cache")
 CACHE_COLUMNS: Final = {
     "object size": largest(m.CACHE_OBJECT_SIZE_BYTES, _VARIANT_CACHE),
@@ -360,18 +365,21 @@ HOST_SCANNED_KSWAPD: Final = rate(o.HOST_SCANNED_KSWAPD, _HOST)
 HOST_SCANNED_DIRECT: Final = rate(o.HOST_SCANNED_DIRECT, _HOST)
 HOST_SWAPPED_OUT: Final = rate(o.HOST_SWAPPED_OUT, _HOST)
 HOST_SWAPPED_IN: Final = rate(o.HOST_SWAPPED_IN, _HOST)
+_HOST_SLAB: Final = (*_HOST, "slab")
 HOST_SLAB_MEMORY: Final = busiest(
-    f"{total(o.HOST_SLAB_OBJECTS, (*_HOST, 'slab'))}"
-    f" * {largest(o.HOST_SLAB_OBJECT_SIZE, (*_HOST, 'slab'))}"
+    o.HOST_SLAB_OBJECTS,
+    _HOST_SLAB,
+    f"{total(o.HOST_SLAB_OBJECTS, _HOST_SLAB)} * {largest(o.HOST_SLAB_OBJECT_SIZE, _HOST_SLAB)}",
 )
-HOST_SLAB_ACTIVE: Final = busiest(total(o.HOST_SLAB_ACTIVE, (*_HOST, "slab")))
-MODEL_CACHE_ACTIVE: Final = busiest(
-    total(m.CACHE_ACTIVE_OBJECTS, _CACHE, select(m.CACHE_ACTIVE_OBJECTS, without=("cache",)))
-)
+HOST_SLAB_ACTIVE: Final = busiest(o.HOST_SLAB_ACTIVE, _HOST_SLAB)
+_MODEL_ACTIVE: Final = select(m.CACHE_ACTIVE_OBJECTS, without=("cache",))
+_MODEL_OBJECTS: Final = select(m.CACHE_OBJECTS, without=("cache",))
+_MODEL_SIZE: Final = select(m.CACHE_OBJECT_SIZE_BYTES, without=("cache",))
+MODEL_CACHE_ACTIVE: Final = busiest(m.CACHE_ACTIVE_OBJECTS, _CACHE, selected=_MODEL_ACTIVE)
 MODEL_CACHE_MEMORY: Final = busiest(
-    total(m.CACHE_OBJECTS, _CACHE, select(m.CACHE_OBJECTS, without=("cache",)))
-    + " * "
-    + largest(
-        m.CACHE_OBJECT_SIZE_BYTES, _CACHE, select(m.CACHE_OBJECT_SIZE_BYTES, without=("cache",))
-    )
+    m.CACHE_OBJECTS,
+    _CACHE,
+    f"{total(m.CACHE_OBJECTS, _CACHE, _MODEL_OBJECTS)}"
+    f" * {largest(m.CACHE_OBJECT_SIZE_BYTES, _CACHE, _MODEL_SIZE)}",
+    _MODEL_OBJECTS,
 )

@@ -79,6 +79,7 @@ def _now() -> Row:
                 SECONDS,
                 Query(q.SECONDS_LEFT_WORST, MODEL),
                 steps=house.SECONDS_LEFT_STEPS,
+                now=True,
                 runbook="PfmemallocReserveExhaustionPredicted",
             ),
             stat(

@@ -53,6 +53,7 @@ def _totals() -> Row:
                 ["variant"],
                 [(name, COUNT, expr) for name, expr in q.VARIANT_COLUMNS.items()],
                 sort_by="variant",
+                height=6,
             ),
             bars(
                 "Lowest point of the reserve",

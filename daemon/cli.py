@@ -15,6 +15,7 @@ from daemon.compare_cli import compare_command
 from daemon.demo import demo_command
 from daemon.explain_cli import explain_command
 from daemon.journal.cli import journal_group
+from daemon.keys_cli import keys_group
 from daemon.logs import configure_logs
 from daemon.offline import print_results, results_of, run_trace
 from daemon.service import Service, new_machine
@@ -176,6 +177,6 @@ def run(trace_path: str, variants: tuple[str, ...], *, as_json: bool) -> None:
 
 for _command in (
     *(import_group, send, trace, conformance, watch_command, demo_command),
-    *(compare_command, explain_command, view_command, rule, journal_group),
+    *(compare_command, explain_command, view_command, rule, journal_group, keys_group),
 ):
     main.add_command(_command)

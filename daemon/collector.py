@@ -48,6 +48,7 @@ class MetricsPage:
         m.COLLECTOR_SUCCESS,
         m.LABEL_VALUES_FOLDED,
         m.HTTP_CONNECTIONS_REFUSED_TOTAL,
+        m.HTTP_REQUESTS_UNAUTHORIZED_TOTAL,
     )
 
     def __init__(
@@ -56,11 +57,13 @@ class MetricsPage:
         subsystems: Sequence[SubsystemCollector],
         bounds: LabelBounds,
         connections_refused: Callable[[], int],
+        requests_unauthorized: Callable[[], int],
     ) -> None:
         self._read = read
         self._subsystems = tuple(subsystems)
         self._bounds = bounds
         self._connections_refused = connections_refused
+        self._requests_unauthorized = requests_unauthorized
         self._exposition = Exposition()
         # What any process says of itself (memory, file descriptors) is prometheus_client's.
         self._process = CollectorRegistry()
@@ -98,5 +101,6 @@ class MetricsPage:
         for label, count in self._bounds.folded().items():
             own.add(m.LABEL_VALUES_FOLDED, (label,), count)
         own.add(m.HTTP_CONNECTIONS_REFUSED_TOTAL, (), self._connections_refused())
+        own.add(m.HTTP_REQUESTS_UNAUTHORIZED_TOTAL, (), self._requests_unauthorized())
         parts.append(self._exposition.write(own, openmetrics=openmetrics))
         return "".join(parts)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,12 +24,15 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import structlog
 
+from daemon.http_security import Password
 from tracegen.errors import PfmemdError
 
 log = structlog.get_logger()
 
 POLL_SECONDS: Final = 0.25
 """How often deadlines and a shutdown are looked at."""
+OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
+"""What whoever watches over processes may ask without a password."""
 EVICTION_SECONDS: Final = 1.0
 """How long a new connection waits for the worker of one that was cut off for it."""
 
@@ -77,8 +81,17 @@ class HttpServer(ThreadingHTTPServer):
         routes: Mapping[str, Route],
         workers: int,
         timeout_seconds: float,
+        tls: ssl.SSLContext | None = None,
+        password: Password | None = None,
     ) -> None:
-        """Listen on ``address``; raises :class:`HttpBindError`."""
+        """Listen on ``address``; raises :class:`HttpBindError`.
+
+        With a ``password`` only :data:`OPEN_PATHS` are answered without it.
+        """
+        self.password = password
+        self.unauthorized = 0
+        """Requests without the password."""
+        self._tls = tls
         self.routes = routes
         self.timeout_seconds = timeout_seconds
         self.refused = 0
@@ -101,7 +114,8 @@ class HttpServer(ThreadingHTTPServer):
         """Where it listens, with the port it was given."""
         host, port = self.server_address[:2]
         name = host.decode() if isinstance(host, bytes | bytearray) else str(host)
-        return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://[{name}]:{port}" if ":" in name else f"{scheme}://{name}:{port}"
 
     def route(self, path: str) -> tuple[Route | None, str]:
         """Return the route of a path, and what follows one that stands for all below it."""
@@ -131,6 +145,14 @@ class HttpServer(ThreadingHTTPServer):
         self.server_address = self.socket.getsockname()
         self.server_name = str(self.server_address[0])
         self.server_port = int(self.server_address[1])
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection; its TLS handshake is left to the worker, who may be kept waiting."""
+        connection, address = super().get_request()
+        if self._tls is None:
+            return connection, address
+        wrapped = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+        return wrapped, address
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as socketserver has it
         """Give the connection to a worker; see the module's head for when there is none."""
@@ -194,7 +216,8 @@ class _Connection:
 def _cut_off(sock: socket.socket) -> None:
     """Wake the worker that reads from or writes to ``sock``; it closes the socket."""
     with suppress(OSError):  # the client may have gone by itself
-        sock.shutdown(socket.SHUT_RDWR)
+        # Not SSLSocket's own, which would have the worker go on in plain text.
+        socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -205,6 +228,8 @@ class _Handler(BaseHTTPRequestHandler):
     def setup(self) -> None:
         # Bounds each read and the write; the server's deadline bounds them together.
         self.request.settimeout(self.server.timeout_seconds)
+        if isinstance(self.request, ssl.SSLSocket):
+            self.request.do_handshake()
         super().setup()
 
     def do_HEAD(self) -> None:
@@ -213,6 +238,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.server.request_arrived(self.connection)
         parts = urlsplit(self.path)
+        if not self._is_admitted(parts.path):
+            self._answer(Response(b"a password is needed\n", status=HTTPStatus.UNAUTHORIZED))
+            return
         route, rest = self.server.route(parts.path)
         if route is None:
             paths = " ".join(self.server.routes)
@@ -232,8 +260,19 @@ class _Handler(BaseHTTPRequestHandler):
             response = Response(b"internal error\n", status=HTTPStatus.INTERNAL_SERVER_ERROR)
         self._answer(response)
 
+    def _is_admitted(self, path: str) -> bool:
+        password = self.server.password
+        if password is None or path in OPEN_PATHS:
+            return True
+        if password.admits(self.headers.get("Authorization", "")):
+            return True
+        self.server.unauthorized += 1
+        return False
+
     def _answer(self, response: Response) -> None:
         self.send_response(response.status)
+        if response.status is HTTPStatus.UNAUTHORIZED:
+            self.send_header("WWW-Authenticate", 'Basic realm="pfmemd", charset="UTF-8"')
         self.send_header("Content-Type", response.content_type)
         self.send_header("Content-Length", str(len(response.body)))
         self.send_header("Cache-Control", "no-store")

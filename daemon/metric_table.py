@@ -1038,6 +1038,13 @@ HTTP_CONNECTIONS_REFUSED_TOTAL: Final = _metric(
     "connections",
     "HTTP connections closed at once because every worker was busy.",
 )
+HTTP_REQUESTS_UNAUTHORIZED_TOTAL: Final = _metric(
+    "http_requests_unauthorized_total",
+    "counter",
+    (),
+    "requests",
+    "HTTP requests refused because they did not carry the password.",
+)
 LABEL_VALUES_FOLDED: Final = _metric(
     "label_values_folded",
     "gauge",

@@ -12,12 +12,14 @@ from typing import Final
 import zmq
 
 from daemon.connections import ConnectionCounts, ConnectionWatch
+from daemon.guard import Guard, key_of
 from daemon.health import Health
 from daemon.intake import GROUP_BATCHES, GROUP_BYTES, Intake
 from daemon.sessions import Posted, Sessions
 from daemon.settings import Settings
 from daemon.stop_signal import StopSignal
 from tracegen.errors import PfmemdError
+from tracegen.keys import KeyFileError
 from tracegen.protocol import DEFAULT_HEARTBEAT_MS, LEASE_HEARTBEATS, MAX_CONTROL_BYTES
 
 POLL_MS: Final = 1000
@@ -44,21 +46,31 @@ class Receiver:
         connections: ConnectionCounts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Bind; raises :class:`ReceiverBindError`. ``connections`` is kept up to date."""
+        """Bind; raises :class:`ReceiverBindError`, or KeyFileError for the keys.
+
+        ``connections`` is kept up to date.
+        """
         self._settings = settings
         self._health = health
         self._stop = stop
         self._clock = clock
-        self._sessions = Sessions(settings, intake, agent, self._post)
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
+        self._guard: Guard | None = None
+        if settings.keys_dir is not None:
+            try:
+                self._guard = Guard(self._context, self._socket, settings.keys_dir)
+            except KeyFileError:
+                self._context.destroy(linger=0)
+                raise
+        self._sessions = Sessions(settings, intake, agent, self._post, self._may_speak_for)
         self._connections = ConnectionWatch(
             self._context, self._socket, connections or ConnectionCounts()
         )
         try:
             self._bind()
         except zmq.ZMQError as error:
-            self._context.destroy(linger=0)
+            self.close()
             raise ReceiverBindError(
                 f"cannot receive on {settings.bind}: {zmq.strerror(error.errno or 0)}; another"
                 " address is given with --bind"
@@ -112,6 +124,8 @@ class Receiver:
         """Close the socket; goodbyes get a moment to leave."""
         self._connections.close()
         self._socket.close()
+        if self._guard is not None:
+            self._guard.close()
         self._context.term()
 
     def _take_arrived(self) -> None:
@@ -119,12 +133,25 @@ class Receiver:
         messages = size = 0
         while messages < GROUP_BATCHES and size < GROUP_BYTES and not self._stop.requested:
             try:
-                frames = self._socket.recv_multipart(zmq.NOBLOCK)
+                size += self._take_one()
             except zmq.Again:
-                break
+                return
             messages += 1
-            size += sum(map(len, frames))
-            self._sessions.take(frames[0], frames[1:])
+
+    def _take_one(self) -> int:
+        """Take one message; its size in bytes. Raises zmq.Again when there is none."""
+        if self._guard is None:
+            connection, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
+            self._sessions.take(connection, frames)
+        else:
+            # Only a frame that is not copied knows whose it is.
+            whole = self._socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            connection, *frames = (frame.bytes for frame in whole)
+            self._sessions.take(connection, frames, key_of(whole[-1]))
+        return sum(map(len, frames))
+
+    def _may_speak_for(self, key: str | None, source: str) -> bool:
+        return self._guard is None or self._guard.clients.may_speak_for(key, source)
 
     def _post(self, connection: bytes, frame: bytes) -> Posted:
         """Send one frame, see :data:`daemon.sessions.Post`."""

@@ -16,6 +16,7 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from ssl import SSLContext
 from typing import Final
 
 import structlog
@@ -39,6 +40,7 @@ from daemon.feed import TraceFeed
 from daemon.files import Folder, OsFolder
 from daemon.health import Health
 from daemon.http import HttpServer, Request, Response, json_response
+from daemon.http_security import Password, tls_context
 from daemon.intake import Intake
 from daemon.journal.writer import JournalRules
 from daemon.memory import MemoryWatch
@@ -156,7 +158,7 @@ class Service:
         for name in unknown_environment():
             log.warning("environment variable names no setting", variable=name)
         _allow_many_files()
-        page = self._metrics_page(lambda: http.refused)
+        page = self._metrics_page(lambda: http.refused, lambda: http.unauthorized)
         http = HttpServer(
             self._settings.http_address,
             {
@@ -168,6 +170,7 @@ class Service:
             },
             self._settings.http_workers,
             self._settings.http_timeout_seconds,
+            *_http_security(self._settings),
         )
         http.start()
         try:
@@ -186,7 +189,9 @@ class Service:
             http.stop()
         log.info("stopped")
 
-    def _metrics_page(self, connections_refused: Callable[[], int]) -> MetricsPage:
+    def _metrics_page(
+        self, connections_refused: Callable[[], int], requests_unauthorized: Callable[[], int]
+    ) -> MetricsPage:
         settings = self._settings
         return MetricsPage(
             self._engine.read,
@@ -199,6 +204,7 @@ class Service:
             ),
             LabelBounds(settings.max_label_values),
             connections_refused,
+            requests_unauthorized,
         )
 
     def _wall_clock(self) -> float:
@@ -298,6 +304,16 @@ class Service:
 
 def _metrics(page: MetricsPage, request: Request) -> Response:
     return Response(*page.render(request.accept))
+
+
+def _http_security(settings: Settings) -> tuple[SSLContext | None, Password | None]:
+    """Raises HttpSecurityError for files that cannot be used."""
+    certificate, key = settings.http_certificate, settings.http_key
+    path = settings.http_password_file
+    return (
+        None if certificate is None or key is None else tls_context(certificate, key),
+        None if path is None else Password(path),
+    )
 
 
 def _allow_many_files() -> None:

@@ -33,6 +33,7 @@ from tracegen.protocol import (
     REJECT_BUSY,
     REJECT_FENCED,
     REJECT_FINGERPRINT,
+    REJECT_FORBIDDEN,
     REJECT_MALFORMED,
     REJECT_SOURCES,
     REJECT_STOPPING,
@@ -87,7 +88,15 @@ class _Session:
 class Sessions:
     """Who speaks for which source, and what each is told."""
 
-    def __init__(self, settings: Settings, intake: Intake, agent: str, post: Post) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        intake: Intake,
+        agent: str,
+        post: Post,
+        may_speak_for: Callable[[str | None, str], bool] = lambda _key, _source: True,
+    ) -> None:
+        """``may_speak_for`` tells whether the holder of a key may send as a source."""
         self.listened = 0.0
         """Time spent waiting for messages. Leases run on it: a sender is not silent while
         the daemon does not listen."""
@@ -98,13 +107,14 @@ class Sessions:
         self._engine = intake.engine
         self._agent = agent
         self._post = post
+        self._may_speak_for = may_speak_for
         self._limits = BatchLimits(settings.max_batch_bytes, settings.max_batch_events)
         self._by_connection: dict[bytes, _Session] = {}
         self._by_source: dict[str, _Session] = {}
         self._unanswered: dict[bytes, _Session] = {}
 
-    def take(self, connection: bytes, frames: list[bytes]) -> None:
-        """One message of one connection."""
+    def take(self, connection: bytes, frames: list[bytes], key: str | None = None) -> None:
+        """One message of one connection, which was made with ``key``."""
         session = self._by_connection.get(connection)
         if session is not None:
             session.heard_at = self.listened
@@ -123,7 +133,7 @@ class Sessions:
         match message:
             case Hello():
                 self.commit()  # the answer tells where the source stands
-                self._greet(connection, message)
+                self._greet(connection, message, key)
             case Ping() if session is not None:
                 self._unanswered[connection] = session
             case Bye() if session is not None:
@@ -167,8 +177,8 @@ class Sessions:
 
     # Sessions.
 
-    def _greet(self, connection: bytes, hello: Hello) -> None:
-        refusal = self._refusal(connection, hello)
+    def _greet(self, connection: bytes, hello: Hello, key: str | None) -> None:
+        refusal = self._refusal(connection, hello, key)
         if refusal is not None:
             code, text = refusal
             self._engine.refuse_message(code)
@@ -200,14 +210,20 @@ class Sessions:
             ),
         )
 
-    def _refusal(self, connection: bytes, hello: Hello) -> tuple[str, str] | None:
+    def _refusal(self, connection: bytes, hello: Hello, key: str | None) -> tuple[str, str] | None:
         """Why ``hello`` is not welcome: code and text; None if it is."""
         if hello.version != PROTOCOL_VERSION:
             return REJECT_VERSION, (
                 f"protocol version {hello.version} is not spoken here, expected {PROTOCOL_VERSION}"
             )
+        if not self._may_speak_for(key, hello.source):
+            return REJECT_FORBIDDEN, f"this key may not send as {hello.source}"
         if self.stopping:
             return REJECT_STOPPING, "the daemon is going down"
+        return self._source_refusal(connection, hello)
+
+    def _source_refusal(self, connection: bytes, hello: Hello) -> tuple[str, str] | None:
+        """Why the source cannot be had: code and text; None if it can."""
         holder = self._by_source.get(hello.source)
         if holder is not None and self._holds(holder, connection, hello):
             return REJECT_BUSY, f"source {hello.source} has a sender: {holder.hello.agent}"

@@ -55,9 +55,12 @@ class Settings(BaseSettings):
     http: str = "127.0.0.1:9571"
     """Where /metrics, /state, /healthz and /readyz are served: HOST:PORT. Port 0 takes a free
     one."""
+    keys_dir: Path | None = None
+    """Folder of keys, see `pfmemd keys`. With it senders must have a key that is allowed there,
+    and all that they send is encrypted. Needed to bind to other addresses than loopback."""
     insecure: bool = False
-    """Allow addresses other than loopback. There is no authentication yet: whoever reaches
-    them may feed the model and read it."""
+    """Allow addresses other than loopback without keys and passwords: whoever reaches them may
+    feed the model and read it."""
     variants: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("slab-seed", "slub-seed"), min_length=1, max_length=32
     )
@@ -101,6 +104,13 @@ class Settings(BaseSettings):
     max_label_values: int = Field(default=200, ge=1, le=100_000)
     """The most values of a source, cache or phase label on /metrics, for each source and
     variant; the rest count under "other"."""
+    http_certificate: Path | None = None
+    """Certificate, with its chain, in PEM: HTTP is then served over TLS only."""
+    http_key: Path | None = None
+    """The certificate's private key, in PEM."""
+    http_password_file: Path | None = None
+    """File with one line USER:PASSWORD, readable by its owner only: HTTP requests must then carry
+    it (basic authentication), but those for /healthz and /readyz."""
     http_workers: int = Field(default=8, ge=1, le=256)
     """HTTP connections served at once; a further one is closed at once."""
     http_timeout_seconds: float = Field(default=10.0, gt=0, le=3600)
@@ -145,16 +155,16 @@ class Settings(BaseSettings):
     def _loopback_unless_insecure(self) -> Settings:
         if self.insecure:
             return self
-        addresses = {"http": self.http}
-        if self.bind.startswith("tcp://"):
-            addresses["bind"] = self.bind.removeprefix("tcp://")
-        for name, address in addresses.items():
-            host, _ = split_address(address)
-            if not is_loopback(host):
-                raise ValueError(
-                    f"{name} {address} can be reached from other machines and there is no"
-                    " authentication: use a loopback address, or allow it with --insecure"
-                )
+        if self.keys_dir is None and self.bind.startswith("tcp://"):
+            _expect_loopback("bind", self.bind.removeprefix("tcp://"), "--keys-dir")
+        if self.http_certificate is None or self.http_password_file is None:
+            _expect_loopback("http", self.http, "--http-certificate and --http-password-file")
+        return self
+
+    @model_validator(mode="after")
+    def _key_with_certificate(self) -> Settings:
+        if (self.http_certificate is None) != (self.http_key is None):
+            raise ValueError("--http-certificate and --http-key go together")
         return self
 
     @property
@@ -175,6 +185,15 @@ def split_address(address: str) -> tuple[str, int]:
     elif ":" in host:
         raise ValueError(f"expected brackets around an IPv6 address: [{host}]:{port}")
     return host, int(port)
+
+
+def _expect_loopback(name: str, address: str, protection: str) -> None:
+    host, _ = split_address(address)
+    if not is_loopback(host):
+        raise ValueError(
+            f"{name} {address} can be reached from other machines and nothing protects it: use a"
+            f" loopback address, protect it with {protection}, or allow it with --insecure"
+        )
 
 
 def is_loopback(host: str) -> bool:

@@ -17,6 +17,10 @@ _METAVARS: Final = {
     "bind": "URL",
     "http": "HOST:PORT",
     "data_dir": "DIR",
+    "keys_dir": "DIR",
+    "http_certificate": "FILE",
+    "http_key": "FILE",
+    "http_password_file": "FILE",
     "variants": "ALLOCATOR-REVISION",
 }
 

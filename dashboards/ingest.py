@@ -433,9 +433,13 @@ def _exposition() -> tuple[Panel, ...]:
         ),
         timeseries(
             "Refused connections",
-            "HTTP connections, per second, closed because every worker was busy.",
+            "HTTP connections, per second, closed because every worker was busy, and requests"
+            " without the password that is wanted.",
             PER_SECOND,
-            [Query(q.HTTP_REFUSED, "refused")],
+            [
+                Query(q.HTTP_REFUSED, "busy"),
+                Query(q.HTTP_UNAUTHORIZED, "without the password"),
+            ],
             height=6,
         ),
         table(

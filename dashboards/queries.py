@@ -304,6 +304,7 @@ FOLDED: Final = largest(m.LABEL_VALUES_FOLDED, ("label",))
 COLLECTOR_SECONDS: Final = largest(m.COLLECTOR_DURATION_SECONDS, ("collector",))
 COLLECTOR_SUCCESS: Final = f"min by (collector) ({select(m.COLLECTOR_SUCCESS)})"
 HTTP_REFUSED: Final = rate(m.HTTP_CONNECTIONS_REFUSED_TOTAL, ())
+HTTP_UNAUTHORIZED: Final = rate(m.HTTP_REQUESTS_UNAUTHORIZED_TOTAL, ())
 _OF_DAEMONS: Final = f"and on (job, instance) {m.SOURCES.name}"
 """Only of targets that are pfmemd."""
 SCRAPE_SECONDS: Final = f"{o.SCRAPE_DURATION.name} {_OF_DAEMONS}"

@@ -12,6 +12,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Final
 
 import click
@@ -24,6 +25,7 @@ from tracegen.dump import dump
 from tracegen.errors import BatchError, PfmemdError
 from tracegen.info import TraceInfo, render
 from tracegen.kernel_trace.cli import import_group
+from tracegen.keys import sender_keys
 from tracegen.limits import MAX_BATCH_EVENTS, SOURCE_EXPECTED, is_source_name
 from tracegen.protocol import DEFAULT_PORT
 from tracegen.replay import Plan, Replay, Sent
@@ -93,6 +95,18 @@ def _source(_context: click.Context, _option: click.Parameter, value: str | None
     metavar="SECONDS",
     help="Give up after so long without a word from the daemon; 0 is never.",
 )
+@click.option(
+    "--key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="This sender's secret key, for a daemon that wants one; see pfmemd keys.",
+)
+@click.option(
+    "--daemon-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The daemon's public key.",
+)
 @click.option("--json", "json_wanted", is_flag=True, help="What was sent, as JSON.")
 def send(
     trace: str,
@@ -103,6 +117,8 @@ def send(
     source: str | None,
     batch_events: int | None,
     timeout: float,
+    key: Path | None,
+    daemon_key: Path | None,
     json_wanted: bool,
 ) -> int:
     r"""Send a trace to a daemon, losing nothing.
@@ -122,7 +138,10 @@ def send(
     """
     if loop and trace == "-":
         raise click.UsageError("standard input cannot be played in a loop")
-    plan = Plan(url, timeout or None, speed, loop, new_epoch, source, batch_events)
+    if (key is None) != (daemon_key is None):
+        raise click.UsageError("--key and --daemon-key go together")
+    keys = sender_keys(key, daemon_key) if key is not None and daemon_key is not None else None
+    plan = Plan(url, timeout or None, speed, loop, new_epoch, source, batch_events, keys)
     started = time.monotonic()
     with _interruptible() as interruption, _progress(trace) as progress:
         replay = Replay(plan, interrupted=interruption.requested, progress=progress.show)

@@ -76,6 +76,8 @@ REJECT_SOURCES: Final = "too_many_sources"
 """The daemon follows as many sources as it may."""
 REJECT_BATCH: Final = "bad_batch"
 """The batch was refused whole; the text says why. It will be refused again."""
+REJECT_FORBIDDEN: Final = "forbidden"
+"""The key of this connection may not speak for the source."""
 REJECT_STOPPING: Final = "stopping"
 """The daemon takes no new senders because it is going down. Try again later."""
 
@@ -87,6 +89,7 @@ REJECT_CODES: Final = (
     REJECT_BUSY,
     REJECT_SOURCES,
     REJECT_BATCH,
+    REJECT_FORBIDDEN,
     REJECT_STOPPING,
 )
 """The closed set, for a metric label."""

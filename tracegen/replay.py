@@ -19,6 +19,7 @@ from typing import Final
 from allocator.events import RECORD_SIZE
 from tracegen.batch import BatchMaker, EventBatch, HeaderBatch, encode
 from tracegen.errors import BatchError, PfmemdError
+from tracegen.keys import SenderKeys
 from tracegen.sender import TURN, InterruptedSendError, Sender
 from tracegen.trace_file import FileError, TraceReader
 
@@ -42,6 +43,7 @@ class Plan:
     new_epoch: bool = False
     source: str | None = None
     batch_events: int | None = None
+    keys: SenderKeys | None = None
 
 
 @dataclass(slots=True)
@@ -152,6 +154,7 @@ class Replay:
                 self._plan.url,
                 source,
                 timeout=self._plan.timeout,
+                keys=self._plan.keys,
                 interrupted=self._interrupted,
                 clock=self._clock,
             )

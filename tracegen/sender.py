@@ -19,6 +19,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from tracegen.errors import PfmemdError, StoppedError
+from tracegen.keys import SenderKeys
 from tracegen.protocol import MAX_CONTROL_BYTES
 from tracegen.sender_state import Phase, SenderState
 
@@ -42,8 +43,13 @@ _NO_ZEROMQ: Final = (
 )
 _HANDSHAKE_FAILURES: Final[dict[int, str]] = {
     zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL: _NO_ZEROMQ,
-    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: "what listens there wants another security mechanism",
-    zmq.EVENT_HANDSHAKE_FAILED_AUTH: "the daemon does not accept this client's key",
+    zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL: (
+        "one side wants keys and the other does not, or what was given with --daemon-key is not"
+        " the daemon's key"
+    ),
+    zmq.EVENT_HANDSHAKE_FAILED_AUTH: (
+        "the daemon does not know this key (pfmemd keys allow, at the daemon)"
+    ),
 }
 
 
@@ -59,7 +65,8 @@ class Sender:
     """Sends the batches of one source and keeps each until it is acknowledged.
 
     ``timeout`` is how many seconds may pass without a WELCOME or an ACK, from the first
-    attempt on as well; None waits for ever. ``interrupted`` is asked at every turn of a
+    attempt on as well; None waits for ever. ``keys`` None is for a daemon without keys.
+    ``interrupted`` is asked at every turn of a
     wait. All methods that wait raise :class:`LostConnectionError`,
     :class:`InterruptedSendError` or what the protocol's state raises.
     """
@@ -70,6 +77,7 @@ class Sender:
         source: str,
         *,
         timeout: float | None = DEFAULT_TIMEOUT,
+        keys: SenderKeys | None = None,
         agent: str = "pfmemd send",
         interrupted: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
@@ -78,6 +86,7 @@ class Sender:
             raise PfmemdError(f"cannot connect to {url!r}, expected tcp://HOST:PORT")
         self.state = SenderState(source, secrets.randbits(64), agent)
         self._url = url
+        self._keys = keys
         self._timeout = timeout
         self._interrupted = interrupted
         self._clock = clock
@@ -216,6 +225,10 @@ class Sender:
         }
         for option, value in options.items():
             self._socket.setsockopt(option, value)
+        if self._keys is not None:
+            self._socket.curve_publickey = self._keys.public
+            self._socket.curve_secretkey = self._keys.secret
+            self._socket.curve_serverkey = self._keys.daemon
         self._sockets += 1
         self._monitor = self._socket.get_monitor_socket(addr=f"inproc://{id(self)}-{self._sockets}")
         self._poller.register(self._socket, zmq.POLLIN)

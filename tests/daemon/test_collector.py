@@ -90,7 +90,7 @@ def page_of(
 ) -> MetricsPage:
     """The daemon's page of metrics over these readings."""
     chosen = subsystems or collectors()
-    return MetricsPage(read, chosen, LabelBounds(max_values), lambda: 3)
+    return MetricsPage(read, chosen, LabelBounds(max_values), lambda: 3, lambda: 4)
 
 
 @pytest.fixture(name="scraped", scope="module")

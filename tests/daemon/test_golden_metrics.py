@@ -36,7 +36,7 @@ def exposition() -> str:
     maker = BatchMaker("host-a", 7)
     offer(engine, maker.header(HEADER))
     offer(engine, maker.events(b"".join(EVENTS)))
-    page = MetricsPage(engine.read, collectors(VARIANTS), LabelBounds(100), lambda: 0)
+    page = MetricsPage(engine.read, collectors(VARIANTS), LabelBounds(100), lambda: 0, lambda: 0)
     body, _ = page.render("text/plain")
     text, _, _ = body.decode().partition("# HELP process_")
     return BUILD.sub("pfmemd_build_info{...} 1", MEASURED.sub(r"\1 ...", text))

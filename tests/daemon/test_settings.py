@@ -118,6 +118,36 @@ def test_insecure_allows_every_address() -> None:
     assert settings.http_address == ("0.0.0.0", 2)  # noqa: S104 - that is the point
 
 
+def test_keys_allow_every_address_for_senders() -> None:
+    """With keys, strangers get no further than the handshake."""
+    settings = load_settings({"bind": "tcp://0.0.0.0:1", "keys_dir": "/keys"})
+
+    assert "tcp://0.0.0.0:1" == settings.bind
+    with pytest.raises(SettingsError, match="--http-certificate and --http-password-file"):
+        load_settings({"http": "0.0.0.0:2", "keys_dir": "/keys"})
+
+
+def test_certificate_and_password_allow_every_address_for_readers() -> None:
+    """Both are needed: one without the other gives the password or the numbers away."""
+    protection = {
+        "http_certificate": "/c.pem",
+        "http_key": "/k.pem",
+        "http_password_file": "/password",
+    }
+    settings = load_settings({"http": "0.0.0.0:2", **protection})
+
+    assert ("0.0.0.0", 2) == settings.http_address  # noqa: S104 - that is the point
+    del protection["http_password_file"]
+    with pytest.raises(SettingsError, match="nothing protects it"):
+        load_settings({"http": "0.0.0.0:2", **protection})
+
+
+def test_certificate_needs_its_key() -> None:
+    """One alone is a mistake."""
+    with pytest.raises(SettingsError, match="go together"):
+        load_settings({"http_certificate": "/c.pem"})
+
+
 def test_error_names_the_environment_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bad value is put down to the place it came from."""
     monkeypatch.setenv("PFMEMD_CREDIT", "many")

@@ -62,14 +62,16 @@ def answer(path: str, query: dict[str, list[str]]) -> Any:  # noqa: ANN401 - JSO
     return {"result": [{"metric": labels, "values": values} for labels in series]}
 
 
-@pytest.mark.parametrize("name", ["reserve", "slab-slub", "ingest"])
-def test_picture_is_drawn(prometheus: Any, tmp_path: Path, name: str) -> None:  # noqa: ANN401
+@pytest.mark.parametrize(("name", "row"), [("ingest", "Flow"), ("slab-slub", "Caches")])
+def test_picture_is_drawn(prometheus: Any, tmp_path: Path, name: str, row: str) -> None:  # noqa: ANN401
     """Every kind of panel is drawn; each of the dashboard's queries is asked, filled in."""
     image = pytest.importorskip("PIL.Image", reason="no matplotlib (pip install pfmemd[pictures])")
     url, asked = prometheus
     output = tmp_path / "board.png"
 
-    result = CliRunner().invoke(draw.main, [name, "-o", str(output), "--prometheus", url])
+    result = CliRunner().invoke(
+        draw.main, [name, "-o", str(output), "--prometheus", url, "--row", "Now", "--row", row]
+    )
 
     assert 0 == result.exit_code, result.output
     with image.open(output) as picture:
@@ -77,7 +79,7 @@ def test_picture_is_drawn(prometheus: Any, tmp_path: Path, name: str) -> None:  
         assert picture.width > 1000
         assert len(picture.getcolors()) > 10
     queries = [query["query"][0] for _, query in asked if "query" in query]
-    assert len(queries) > 20
+    assert len(queries) > 10
     assert not [text for text in queries if "$" in text]
 
 

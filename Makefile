@@ -36,7 +36,7 @@ test: lint test-plain test-compiled ## Everything CI asks: lint, types, tests pl
 lint: .venv-dev/installed ## ruff, its formatter, and mypy --strict
 	@echo "== ruff, mypy --strict"
 	@.venv-dev/bin/ruff check
-	@.venv-dev/bin/ruff format --check --quiet
+	@.venv-dev/bin/ruff format --check
 	@.venv-dev/bin/mypy
 
 .PHONY: test-plain

@@ -6,7 +6,7 @@ import json
 from typing import Any, Final, TypeAlias
 from urllib.error import URLError
 from urllib.parse import urlencode
-from urllib.request import urlopen
+from urllib.request import ProxyHandler, build_opener
 
 TIMEOUT_SECONDS: Final = 10.0
 
@@ -23,6 +23,8 @@ class Prometheus:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
+        # A Prometheus is near; a proxy that the environment names is for what is far.
+        self._open = build_opener(ProxyHandler({})).open
 
     def instant(self, expr: str, at: float) -> list[tuple[dict[str, str], Points]]:
         """The labels and the one value of each series at a time."""
@@ -55,7 +57,7 @@ class Prometheus:
     def _ask(self, path: str, **parameters: str) -> Any:  # noqa: ANN401 - whatever that path gives
         url = f"{self._url}/api/v1/{path}?{urlencode(parameters)}"
         try:
-            with urlopen(url, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310 - the user's own URL
+            with self._open(url, timeout=TIMEOUT_SECONDS) as response:
                 return json.load(response)["data"]
         except (URLError, OSError, ValueError) as error:
             query = parameters.get("query", path)

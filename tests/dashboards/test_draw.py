@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import socket
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -102,12 +103,15 @@ def test_rows_and_values_are_chosen(prometheus: Any, tmp_path: Path) -> None:  #
 def test_no_prometheus_is_one_line(tmp_path: Path) -> None:
     """Where nothing answers, the message says who was asked what."""
     pytest.importorskip("matplotlib", reason="no matplotlib (pip install pfmemd[pictures])")
-    arguments = ["reserve", "-o", str(tmp_path / "x.png"), "--prometheus", "http://127.0.0.1:1"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
 
-    result = CliRunner().invoke(draw.main, arguments)
+    result = CliRunner().invoke(
+        draw.main, ["reserve", "-o", str(tmp_path / "x.png"), "--prometheus", url]
+    )
 
     assert 1 == result.exit_code
-    assert "http://127.0.0.1:1 does not answer" in result.output
+    assert f"{url} does not answer" in result.output
     assert 1 == len(result.output.splitlines())
 
 

@@ -44,7 +44,7 @@ def _print_version(ctx: click.Context, parameter: click.Parameter, value: bool) 
         ctx.exit()
 
 
-@click.group(cls=CommandGroup, context_settings=_CONTEXT)
+@click.group("pfmemd", cls=CommandGroup, context_settings=_CONTEXT)
 @click.option(
     "--version",
     is_flag=True,

@@ -24,6 +24,8 @@ def start(folder: Path, seconds: str) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        # A run in the background of a script has Ctrl-C ignored, and hands that on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - one call, no lock
         env={
             **os.environ,
             "TMPDIR": str(folder),

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from tracegen.command_line import EXIT_SIGNAL, CommandGroup
 from tracegen.dump import dump
 from tracegen.errors import BatchError, PfmemdError
 from tracegen.info import TraceInfo, render
+from tracegen.interruption import interruptible
 from tracegen.kernel_trace.cli import import_group
 from tracegen.keys import sender_keys
 from tracegen.limits import MAX_BATCH_EVENTS, SOURCE_EXPECTED, is_source_name
@@ -143,7 +143,7 @@ def send(
     keys = sender_keys(key, daemon_key) if key is not None and daemon_key is not None else None
     plan = Plan(url, timeout or None, speed, loop, new_epoch, source, batch_events, keys)
     started = time.monotonic()
-    with _interruptible() as interruption, _progress(trace) as progress:
+    with interruptible() as interruption, _progress(trace) as progress:
         replay = Replay(plan, interrupted=interruption.requested, progress=progress.show)
         try:
             replay.run(trace)
@@ -151,31 +151,6 @@ def send(
             interruption.seen = True
     _report(replay.sent, time.monotonic() - started, json_wanted)
     return 0 if loop or not interruption.seen else EXIT_SIGNAL + interruption.signal
-
-
-class _Interruption:
-    """SIGINT and SIGTERM as a question that is asked between two waits."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-        self.seen = False
-
-    def requested(self) -> bool:
-        return self.signal != 0
-
-    def note(self, number: int, _frame: object) -> None:
-        self.signal = number
-
-
-@contextmanager
-def _interruptible() -> Iterator[_Interruption]:
-    interruption = _Interruption()
-    before = {n: signal.signal(n, interruption.note) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield interruption
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 class _Progress:

@@ -1,24 +1,23 @@
-"""From which cache an object came: Linux 6.1 says so only when the object is freed.
+"""From which cache an object came: most kernels say so only when it is freed, old ones never.
 
-A place in the kernel allocates from one cache. So the cache of (call site, bytes asked
-for, bytes given) is the one that objects of that key were freed to; over the whole run that
-the sample is cut from, none of 54 such keys ever had two names. A first reading of a file
-learns the keys before the first object is named; a pipe is read once, and learns as it
-goes. Without a name, the size says which: an object of SLUB has the exact size of its
-cache's slots. The last resort is a cache made up for the size.
+A place in the kernel allocates from one cache. So the cache of a :class:`Key` (call site, bytes
+asked for, bytes given) is the one that objects of that key were freed to; over the whole
+run that the sample is cut from, none of 54 such keys ever had two names. When a trace is
+read whole before anything is written, every key is learnt before the first is named
+(:class:`NamesLater`); a live trace learns as it goes (:class:`NamesNow`). Without a name, the size
+says which: an object of SLUB has the exact size of its cache's slots. The last resort is a
+cache made up for the size.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from typing import Final, TypeAlias
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from allocator.config import CacheSpec
+from allocator.events import KMALLOC, OBJ_ALLOC
 from tracegen.header import MAX_CACHES, MAX_NAME_LENGTH
-
-Key: TypeAlias = tuple[str, str, str]
-"""Call site, bytes asked for, bytes given; as the trace prints them."""
+from tracegen.kernel_trace.kernel_event import Key
 
 GENERAL_PREFIXES: Final = ("kmalloc-", "dma-kmalloc-", "size-")
 """The general caches: the model has its own, so they are asked by size."""
@@ -32,33 +31,22 @@ UNNAMED_SIZES: Final = (
     *(16, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768),
     *(1024, 1536, 2048, 3072, 4096, 6144, 8192),
 )
-"""What a pipe without ``--proc`` has for objects whose name it never learns."""
+"""What a live trace without ``--proc`` has for objects whose name it never learns."""
 _LEAST_SIZE: Final = 8
 
-_MAX_KEYS: Final = 1 << 16
+OPEN: Final = 0
+BY_EVENT: Final = 1
+"""Named by the event itself."""
+BY_FREE: Final = 2
+"""Named by the frees of objects of the key, which agree."""
+BY_VOTE: Final = 3
+"""The same, but the frees do not agree: the most frequent name."""
+BY_SIZE: Final = 4
+"""By the size of the object alone."""
+WAYS: Final = 5
 
-
-class NameSurvey:
-    """Collects, over a whole trace, which names the objects of a key were freed under."""
-
-    def __init__(self) -> None:
-        self.names: dict[Key, Counter[str]] = {}
-        self.keys: dict[Key, int] = {}
-        """Keys seen at allocations, with how many."""
-
-    def allocated(self, key: Key) -> None:
-        """Note an allocation."""
-        if key in self.keys or len(self.keys) < _MAX_KEYS:
-            self.keys[key] = self.keys.get(key, 0) + 1
-
-    def freed(self, key: Key, name: str) -> None:
-        """Note the free of an object that was allocated under ``key``."""
-        names = self.names.get(key)
-        if names is None:
-            if len(self.names) >= _MAX_KEYS:
-                return
-            names = self.names[key] = Counter()
-        names[name] += 1
+_MAX_VOTED: Final = 16
+"""Names that one key's objects may be seen freed to."""
 
 
 class CacheTable:
@@ -114,84 +102,106 @@ class CacheTable:
         return self._by_size[min(sizes)][0] if sizes else GENERAL
 
 
-class CacheNames:
-    """Names the cache of each object, and counts by which way.
+class Names:
+    """Gives keys their op and arg, and counts by which way."""
 
-    ``survey`` is what a first reading of the whole trace found; without it, names are
-    learnt from frees as they come.
-    """
-
-    def __init__(self, table: CacheTable, survey: NameSurvey | None) -> None:
-        self.table = table
-        self.by_event = 0
-        """Named by the event itself (Linux 6.4 and later)."""
-        self.by_free = 0
-        """Named by the frees of objects of the same call site and size, which agree."""
-        self.by_vote = 0
-        """The same, but the frees do not agree: the most frequent name."""
-        self.by_size = 0
-        """By the size of the object alone."""
+    def __init__(self) -> None:
+        self.by: list[int] = [0] * WAYS
+        """Allocations by how their cache was named."""
         self.confirmed = 0
         """Objects that were freed under the name they were given."""
         self.contradicted = 0
         """Objects that were freed under another."""
-        self._named: dict[Key, int] = {}
-        self._learning = survey is None
-        self._disagreeing: set[Key] = set()
-        self._sized: dict[Key, int] = {}
-        if survey is not None:
-            self._take(survey)
 
-    def _take(self, survey: NameSurvey) -> None:
-        for key, names in survey.names.items():
-            name = names.most_common(1)[0][0]
-            self._named[key] = self.table.add(name, int(key[2]))
-            if len(names) > 1:
-                self._disagreeing.add(key)
-        for key in survey.keys:
-            if key not in self._named:
-                size = int(key[2])
-                known = self.table.of_size(int(key[1]), size)
+    def allocated(self, key: Key) -> None:
+        """An object of the key is allocated: its op and arg must be good now."""
+        raise NotImplementedError
+
+    def freed(self, key: Key, arg: int, name: str) -> None:
+        """An object of the key, allocated under ``arg``, is freed to the cache ``name``."""
+        raise NotImplementedError
+
+
+class NamesLater(Names):
+    """While a trace is read whole: every key keeps its own number in place of a cache."""
+
+    def allocated(self, key: Key) -> None:
+        """Count it."""
+        if key.op == 0:
+            key.op = OBJ_ALLOC
+            key.arg = key.index
+        key.allocs += 1
+
+    def freed(self, key: Key, arg: int, name: str) -> None:  # noqa: ARG002  # a number so far
+        """Count the vote."""
+        votes = key.votes
+        if name in votes or len(votes) < _MAX_VOTED:
+            votes[name] = votes.get(name, 0) + 1
+
+    def settle(self, keys: Sequence[Key], table: CacheTable) -> None:
+        """Name all keys, adding to the table what it does not have."""
+        for key in keys:
+            if key.op == OBJ_ALLOC and (key.name or key.votes):
+                name = key.name or max(key.votes, key=lambda name: key.votes[name])
+                _give(key, table.add(name, key.size))
+                key.how = BY_EVENT if key.name else BY_FREE if len(key.votes) == 1 else BY_VOTE
+                agreed = key.votes.get(name, 0)
+                self.confirmed += agreed
+                self.contradicted += sum(key.votes.values()) - agreed
+        for key in keys:
+            if key.op == OBJ_ALLOC and key.how == OPEN:
+                known = table.of_size(key.asked, key.size)
                 if known is None:
-                    known = self.table.add(UNNAMED.format(size=size), size)
-                self._sized[key] = known
+                    known = table.add(UNNAMED.format(size=key.size), key.size)
+                _give(key, known)
+                key.how = BY_SIZE
+            self.by[key.how] += key.allocs
 
-    def of(self, key: Key, name: str | None) -> int:
-        """The cache id of an object being allocated, or GENERAL."""
-        if name is not None:
-            found = self.table.find(name)
+
+class NamesNow(Names):
+    """While a trace is passed on as it comes: named at once, better when it is freed."""
+
+    def __init__(self, table: CacheTable) -> None:
+        super().__init__()
+        self._table = table
+
+    def allocated(self, key: Key) -> None:
+        """Name the key if it has no name yet."""
+        if key.how == OPEN:
+            self._name(key)
+        self.by[key.how] += 1
+
+    def _name(self, key: Key) -> None:
+        if key.name:
+            found = self._table.find(key.name)
             if found is not None:
-                self.by_event += 1
-                return found
-        found = self._named.get(key)
-        if found is not None:
-            if key in self._disagreeing:
-                self.by_vote += 1
-            else:
-                self.by_free += 1
-            return found
-        self.by_size += 1
-        found = self._sized.get(key)
-        if found is None:
-            size = int(key[2])
-            found = self.table.of_size(int(key[1]), size)
-            if found is None:
-                found = self.table.fitting(size)
-            if len(self._sized) < _MAX_KEYS:
-                self._sized[key] = found
-        return found
+                _give(key, found)
+                key.how = BY_EVENT
+                return
+        found = self._table.of_size(key.asked, key.size)
+        _give(key, found if found is not None else self._table.fitting(key.size))
+        key.how = BY_SIZE
 
-    def freed(self, key: Key, cache_id: int, name: str) -> None:
-        """An object named ``cache_id`` when it was allocated is freed under ``name``."""
-        true_id = self.table.find(name)
-        if true_id is None:
+    def freed(self, key: Key, arg: int, name: str) -> None:
+        """Learn the name that the rest of the key's objects will have."""
+        found = self._table.find(name)
+        if found is None:
             return
-        if true_id == cache_id:
+        if found == arg or (found == GENERAL and key.op == KMALLOC):
             self.confirmed += 1
         else:
             self.contradicted += 1
-        if self._learning and self._named.get(key) != true_id:
-            if key in self._named:
-                self._disagreeing.add(key)
-            if len(self._named) < _MAX_KEYS:
-                self._named[key] = true_id
+        if key.how == BY_EVENT or found == (GENERAL if key.op == KMALLOC else key.arg):
+            if key.how == BY_SIZE:
+                key.how = BY_FREE
+            return
+        key.how = BY_FREE if key.how == BY_SIZE else BY_VOTE
+        _give(key, found)
+
+
+def _give(key: Key, cache_id: int) -> None:
+    """Let a key's objects come from a cache."""
+    if cache_id == GENERAL:
+        key.op, key.arg = KMALLOC, key.asked
+    else:
+        key.op, key.arg = OBJ_ALLOC, cache_id

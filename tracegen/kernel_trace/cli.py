@@ -7,21 +7,31 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from tracegen.errors import PfmemdError, StoppedError
+from tracegen.command_line import EXIT_SIGNAL
+from tracegen.errors import EXIT_GOOD, PfmemdError, StoppedError
 from tracegen.header import CLOCKS
-from tracegen.kernel_trace.importer import PAGES_PER_MIB, Importer, Options
+from tracegen.interruption import interruptible
+from tracegen.kernel_trace.importer import (
+    MAX_CPUS,
+    PAGES_PER_MIB,
+    Importer,
+    InterruptedImportError,
+    Options,
+)
 from tracegen.kernel_trace.proc import ZONE_INDEX
 from tracegen.kernel_trace.report import Report
 from tracegen.limits import SOURCE_EXPECTED, is_source_name
-from tracegen.trace_file import TraceWriter
+from tracegen.trace_file import STANDARD_STREAM, TraceWriter
+from tracegen.truth.ground_truth import read_ground_truth
 
 _FREE: Final = re.compile(r"(?:(\d+)/)?(\w+)=(\d+)")
+_VERSION: Final = re.compile(r"(\d{1,2})\.(\d{1,3})")
 _MEM: Final = re.compile(r"(\d+)([MG])")
 _MIB: Final = {"M": 1, "G": 1024}
 
@@ -57,113 +67,211 @@ def _source(_context: click.Context, _option: click.Parameter, value: str) -> st
     return value
 
 
+def _kernel(
+    _context: click.Context, _option: click.Parameter, value: str | None
+) -> tuple[int, int]:
+    if value is None:
+        return 0, 0
+    match = _VERSION.match(value)
+    if match is None:
+        raise click.BadParameter(f"{value!r}, expected a version such as 3.10 or 6.1.0-56-amd64")
+    return int(match[1]), int(match[2])
+
+
 @click.group("import")
 def import_group() -> None:
     """Turn what a kernel's tracers print into a trace."""
 
 
-@import_group.command("ftrace")
-@click.argument("trace_path", metavar="IN|-")
-@click.option(
-    "-o", "--output", required=True, metavar="OUT|-", help="The trace to write; .zst compresses."
+_OPTIONS: Final = (
+    click.argument("trace_path", metavar="IN|-"),
+    click.option(
+        *("-o", "--output"),
+        default="-",
+        metavar="OUT|-",
+        help="The trace to write; .zst compresses.  [default: standard output]",
+    ),
+    click.option(
+        "--proc",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="DIR",
+        help="The machine: copies of its /proc/zoneinfo, slabinfo, ..., or /proc itself.",
+    ),
+    click.option(
+        "--free-pages",
+        callback=_free_pages,
+        metavar="DMA=N,DMA32=N,...",
+        help="Free pages when the trace begins, where --proc is older than that.",
+    ),
+    click.option(
+        "--ground-truth",
+        metavar="FILE",
+        help="Take the free pages at the beginning from what was recorded beside the trace.",
+    ),
+    click.option("--mem", callback=_mem, metavar="SIZE", help="Without --proc: 320M, 4G."),
+    click.option(
+        "--cpus", type=click.IntRange(1, MAX_CPUS), help="Without --proc: number of cpus."
+    ),
+    click.option(
+        "--min-free-kbytes",
+        type=click.IntRange(min=1),
+        metavar="KB",
+        help="vm.min_free_kbytes, if not as --proc says.",
+    ),
+    click.option(
+        "--kernel",
+        callback=_kernel,
+        metavar="VERSION",
+        help="The traced kernel's version, which tells what its numbers mean.",
+    ),
+    click.option("--source", callback=_source, default="ftrace", show_default=True, metavar="NAME"),
+    click.option(
+        "--clock",
+        type=click.Choice(CLOCKS),
+        default="local",
+        show_default=True,
+        help="The trace's clock, which its text does not say (trace_clock).",
+    ),
+    click.option(
+        "--epoch",
+        type=click.IntRange(0, (1 << 64) - 1),
+        help="The number of this life of the source.  [default: the time now, in microseconds]",
+    ),
+    click.option(
+        "--live/--whole",
+        "live",
+        default=None,
+        help="Write as it comes, or read to the end first and understand more."
+        "  [default: a file whole, a pipe live]",
+    ),
+    click.option(
+        "--form",
+        type=click.Choice(("packed", "readable")),
+        default="packed",
+        show_default=True,
+        help="Form of the batches.",
+    ),
+    click.option(
+        "--report", type=click.Path(path_type=Path), metavar="FILE", help="Report as JSON."
+    ),
+    click.option(
+        "--bad-lines",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Every line that could not be read: number, text, what was expected.",
+    ),
+    click.option("--strict", is_flag=True, help="Any bad line and any guess is an error."),
 )
-@click.option(
-    "--proc",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    metavar="DIR",
-    help="Files of /proc and /sys from the traced machine, taken before the trace: zones,"
-    " watermarks, cpus, caches, and what was in use.",
-)
-@click.option(
-    "--free-pages",
-    callback=_free_pages,
-    metavar="ZONE=PAGES,...",
-    help="Free pages when the trace begins, if it begins later than --proc was taken.",
-)
-@click.option("--mem", callback=_mem, metavar="SIZE", help="Without --proc: 320M, 4G.")
-@click.option("--cpus", type=click.IntRange(1, 1024), help="Without --proc: number of cpus.")
-@click.option(
-    "--min-free-kbytes",
-    type=click.IntRange(min=1),
-    metavar="KB",
-    help="vm.min_free_kbytes, if not as --proc says.",
-)
-@click.option("--source", callback=_source, default="ftrace", show_default=True, metavar="NAME")
-@click.option(
-    "--clock",
-    type=click.Choice(CLOCKS),
-    default="local",
-    show_default=True,
-    help="The trace's clock, which its text does not say (trace_clock).",
-)
-@click.option(
-    "--epoch",
-    type=click.IntRange(0, (1 << 64) - 1),
-    help="The number of this life of the source.  [default: the time now, in microseconds]",
-)
-@click.option(
-    "--form",
-    type=click.Choice(("packed", "readable")),
-    default="packed",
-    show_default=True,
-    help="Form of the batches.",
-)
-@click.option("--report", type=click.Path(path_type=Path), metavar="FILE", help="Report as JSON.")
-@click.option("--strict", is_flag=True, help="Any bad line and any guess is an error.")
-def ftrace(
-    trace_path: str,
-    output: str,
-    proc: Path | None,
-    free_pages: dict[tuple[int, str], int] | None,
-    mem: int,
-    cpus: int | None,
-    min_free_kbytes: int | None,
-    source: str,
-    clock: str,
-    epoch: int | None,
-    form: str,
-    report: Path | None,
-    strict: bool,
-) -> None:
-    """Import what ftrace prints: its trace or trace_pipe file.
+"""What both commands take."""
 
-    IN may be compressed (xz, gzip, zstd); - is standard input. A regular file is read
-    twice and so understood better; a pipe is read once, as it comes. The report on
-    standard error says how many events were understood, inferred, guessed and dropped;
-    docs/IMPORT.md says how.
+
+def _import_options(command: Callable[..., int]) -> Callable[..., int]:
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+@import_group.command("ftrace")
+@_import_options
+def ftrace(**given: Any) -> int:  # noqa: ANN401  # what _import_options lists
+    """Import what ftrace and trace-cmd print.
+
+    That is the tracefs files trace and trace_pipe, trace-cmd show, and trace-cmd report with or
+    without -l, -R, -t; which of them it is, is seen from the lines. IN may be compressed
+    (xz, gzip, zstd); - is standard input. A file is read to its end before the trace is
+    written, and so understood better; a pipe is passed on as it comes, until it ends
+    or Ctrl-C ends it. The report on standard error says how many events were understood,
+    inferred, guessed and dropped; docs/IMPORT.md says how.
 
     \b
     pfmemd import ftrace trace.txt.xz -o nbd.pfmt.zst --proc before/
     pfmemd import ftrace part.txt -o part.pfmt --proc before/ --free-pages DMA=278,DMA32=566
-    cat /sys/kernel/tracing/trace_pipe | pfmemd import ftrace - --proc /proc -o - | pfmemd serve -
+    cat /sys/kernel/tracing/trace_pipe | pfmemd import ftrace - --proc /proc | pfmemd serve -
 
     The exit code is 0 when it is written, 1 when --strict found a guess, 2 when the
     input is unreadable or --strict found a bad line.
     """  # noqa: D301  # click wants the character that \b stands for
+    return _run("pfmemd import ftrace", **given)
+
+
+@import_group.command("perf")
+@_import_options
+def perf(**given: Any) -> int:  # noqa: ANN401  # what _import_options lists
+    """Import what perf script prints.
+
+    IN is its output, plain or with -F comm,tid,cpu,time,event,trace and more (tid, cpu, time,
+    event and trace are needed), with or without --ns. There is no flags column in it: what
+    happened in interrupts looks like the interrupted task's.
+
+    \b
+    perf record -a -m 1024 -k mono -e 'kmem:*' -e 'vmscan:mm_vmscan_direct_reclaim_*' sleep 10
+    perf script --ns | pfmemd import perf - --whole -o swap.pfmt.zst --proc before/ --clock mono
+
+    Options and exit codes are those of pfmemd import ftrace.
+    """  # noqa: D301  # click wants the character that \b stands for
+    return _run("pfmemd import perf", **given)
+
+
+def _run(
+    tool: str,
+    trace_path: str,
+    output: str,
+    proc: Path | None,
+    free_pages: dict[tuple[int, str], int] | None,
+    ground_truth: str | None,
+    mem: int,
+    cpus: int | None,
+    min_free_kbytes: int | None,
+    kernel: tuple[int, int],
+    source: str,
+    clock: str,
+    epoch: int | None,
+    live: bool | None,
+    form: str,
+    report: Path | None,
+    bad_lines: Path | None,
+    strict: bool,
+) -> int:
     if proc is not None and (mem or cpus):
         raise click.UsageError("--mem and --cpus are for a machine without --proc")
+    if ground_truth is not None and free_pages is not None:
+        raise click.UsageError("--free-pages and --ground-truth say the same: give one of them")
+    truth = read_ground_truth(ground_truth) if ground_truth is not None else None
     options = Options(
         source=source,
         epoch=time.time_ns() // 1000 if epoch is None else epoch,
         proc=proc,
-        free_pages=free_pages,
+        free_pages=truth.free_at if truth is not None else free_pages,
         mem_pages=mem,
         cpus=cpus or 0,
         min_free_kbytes=min_free_kbytes or 0,
+        kernel=kernel,
         clock=clock,
         strict=strict,
+        whole=None if live is None else not live,
+        spool=None if output == STANDARD_STREAM else Path(output).absolute().parent,
+        tool=tool,
     )
-    with _progress(trace_path) as progress:
+    with (
+        interruptible() as interruption,
+        _progress(trace_path) as progress,
+        _listing(bad_lines) as listing,
+    ):
         writer = TraceWriter(output, readable=form == "readable")
-        importer = Importer(trace_path, options, writer.write, progress)
+        importer = Importer(
+            trace_path, options, writer.write, progress, interruption.requested, listing
+        )
         try:
             with writer:
                 importer.run()
+        except InterruptedImportError:
+            return EXIT_SIGNAL + interruption.signal
         except PfmemdError:
             if importer.report.events:
                 _tell(importer.report, report)
             raise
     _tell(importer.report, report)
+    return EXIT_GOOD
 
 
 def _tell(report: Report, path: Path | None) -> None:
@@ -173,6 +281,21 @@ def _tell(report: Report, path: Path | None) -> None:
             path.write_text(report.to_json() + "\n", "utf-8")
         except OSError as error:
             raise StoppedError(f"cannot write {path}: {error.strerror}") from error
+
+
+@contextlib.contextmanager
+def _listing(path: Path | None) -> Iterator[Callable[[int, str, str], None]]:
+    """A file of the lines that could not be read."""
+    if path is None:
+        yield lambda _number, _line, _expected: None
+        return
+    try:
+        with path.open("w", encoding="utf-8") as file:
+            yield lambda number, line, expected: print(
+                f"{number}: {line!r}, expected {expected}", file=file
+            )
+    except OSError as error:
+        raise StoppedError(f"cannot write {path}: {error.strerror}") from error
 
 
 @contextlib.contextmanager

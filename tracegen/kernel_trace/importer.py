@@ -1,55 +1,70 @@
 """From the text of a kernel trace to a trace of ours.
 
-A regular file is read twice: first to learn what cannot be known in order (the caches'
-names, what is freed that was allocated before the trace, who was reclaiming when it
-began), then to write. A pipe is read once, and everything is learnt as it comes.
+*Whole*: the text is read to its end before the trace is written, because much is known only
+then: the caches' names, what was allocated before the trace began, who was reclaiming
+when it did. Records wait on disk meanwhile. *Live*: everything is decided as it comes, and
+passed on at once. A regular file is imported whole, a pipe live, unless one says otherwise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from allocator.config import CacheSpec, ConfigError, MachineConfig
+from allocator.events import KMALLOC, OBJ_ALLOC
 from tracegen.batch import Batch, BatchMaker
-from tracegen.errors import EXIT_BAD, PfmemdError, shown
+from tracegen.errors import EXIT_BAD, PfmemdError, StoppedError, shown
 from tracegen.header import Header, Made
+from tracegen.kernel_trace import scan
+from tracegen.kernel_trace.balance import Balance
 from tracegen.kernel_trace.cache_names import (
+    BY_EVENT,
+    BY_FREE,
+    BY_SIZE,
+    BY_VOTE,
     UNNAMED,
     UNNAMED_SIZES,
-    CacheNames,
     CacheTable,
-    NameSurvey,
+    Names,
+    NamesLater,
+    NamesNow,
 )
 from tracegen.kernel_trace.context import Contexts
-from tracegen.kernel_trace.gfp_text import GfpText
-from tracegen.kernel_trace.lines import Event, TraceText
-from tracegen.kernel_trace.outbox import BATCH_EVENTS, Outbox
+from tracegen.kernel_trace.gfp_text import FLAVOUR
+from tracegen.kernel_trace.kernel_event import Event
+from tracegen.kernel_trace.ledger import Ledger
+from tracegen.kernel_trace.lines import TraceText
+from tracegen.kernel_trace.older import Older, Plan, ZoneUse
+from tracegen.kernel_trace.outbox import MAX_WAITING, MAX_WAITING_WHOLE, Outbox
 from tracegen.kernel_trace.pairing import Pairing
-from tracegen.kernel_trace.population import (
-    BEGIN_LABEL,
-    Demand,
-    Older,
-    Plan,
-    Population,
-    ZoneUse,
-    plan_unread,
-)
+from tracegen.kernel_trace.population import BEGIN_LABEL, Population, plan_spare, plan_unread
 from tracegen.kernel_trace.proc import ZONE_INDEX, Snapshot, machine_of_size, read_snapshot
 from tracegen.kernel_trace.report import Report
+from tracegen.kernel_trace.scan import Scanner
+from tracegen.kernel_trace.settle import Settling
 from tracegen.kernel_trace.slab_pages import SlabPages
+from tracegen.kernel_trace.spool import PIECE, Spool
 from tracegen.kernel_trace.text_input import TextInput, is_regular_file
 
-FLAVOUR: Final = "v6.1"
-"""Which kernel's gfp names and bit numbers are read."""
+COMPILED: Final = not (scan.__file__ or "").endswith(".py")
+"""Whether the modules that see every event run as native code."""
 PAGES_PER_MIB: Final = 256
-PIPE_PAGES: Final = 4096 * PAGES_PER_MIB
-"""The machine of a pipe about which nothing is said: 4 GiB."""
+LIVE_PAGES: Final = 4096 * PAGES_PER_MIB
+"""The machine of a live trace about which nothing is said: 4 GiB."""
 _FILE_STEP: Final = 64 * PAGES_PER_MIB
-"""The machine of a file about which nothing is said: its highest page, rounded up to this."""
+"""The machine of a whole trace about which nothing is said: its highest page, rounded up."""
 _HIGHEST_MIB: Final = 1 << 23
+LONGEST_WAIT_NS: Final = 1_000_000_000
+"""How long a live trace waits, in its own time, to see what a page was for."""
+MAX_CPUS: Final = 1024
+
+
+FreePages: TypeAlias = Mapping[tuple[int, str], int]
+"""Free pages by (node, name of the zone)."""
 
 
 class ImportFailedError(PfmemdError):
@@ -62,6 +77,10 @@ class GuessedError(PfmemdError):
     exit_code = EXIT_BAD
 
 
+class InterruptedImportError(StoppedError):
+    """A file was not read to its end, so there is no trace of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """What the user says about the trace and its machine; None and 0 leave it open."""
@@ -69,13 +88,19 @@ class Options:
     source: str
     epoch: int
     proc: Path | None = None
-    free_pages: Mapping[tuple[int, str], int] | None = None
-    """Free pages when the trace begins, by (node, name of the zone)."""
+    free_pages: FreePages | Callable[[int], FreePages] | None = None
+    """Free pages when the trace begins, or what finds them for that time in ns."""
     mem_pages: int = 0
     cpus: int = 0
     min_free_kbytes: int = 0
+    kernel: tuple[int, int] = (0, 0)
+    """(major, minor) of the traced kernel."""
     clock: str = "local"
     strict: bool = False
+    whole: bool | None = None
+    spool: Path | None = None
+    """Folder for records that wait."""
+    tool: str = "pfmemd import"
 
 
 @dataclass(slots=True)
@@ -85,12 +110,13 @@ class _Machine:
     config: MachineConfig
     zones: tuple[ZoneUse, ...]
     caches: CacheTable
-    snapshot: Snapshot | None
 
 
 class Importer:
     """Imports one input; ``write`` takes the batches, ``progress`` bytes done and in all.
 
+    ``interrupted`` is asked now and then: it ends a pipe, and a file's import altogether.
+    ``bad_line`` is told each line that cannot be read, with number and expectation.
     :attr:`report` is good whatever comes, also when :meth:`run` raised.
     """
 
@@ -100,15 +126,23 @@ class Importer:
         options: Options,
         write: Callable[[Batch], None],
         progress: Callable[[int, int], None] = lambda _done, _all: None,
+        interrupted: Callable[[], bool] = lambda: False,
+        bad_line: Callable[[int, str, str], None] = lambda _number, _line, _expected: None,
     ) -> None:
         self._path = path
         self._options = options
         self._write = write
         self._progress = progress
-        self._twice = is_regular_file(path)
-        self._done_before = 0
-        self._outbox: Outbox | None = None
+        self._interrupted = interrupted
+        self._tell_bad_line = bad_line
+        self._is_file = is_regular_file(path)
+        self._maker = BatchMaker(options.source, options.epoch)
+        self._snapshot: Snapshot | None = None
+        self._text = TraceText(self._bad_line)
+        self._first_ns = 0
         self.report = Report()
+        self.balance: Balance | None = None
+        """Where the kernel's pages went, if there is one before :meth:`run`."""
 
     def run(self) -> Report:
         """Import the input.
@@ -117,101 +151,193 @@ class Importer:
         at the first line that cannot be read; :class:`GuessedError` at the end, with
         ``strict``, if anything was guessed.
         """
-        snapshot = read_snapshot(self._options.proc) if self._options.proc is not None else None
-        survey = self._survey(snapshot) if self._twice else None
-        with TextInput(self._path) as text_input:
-            self._done_before = text_input.size if self._twice else 0
-            text = TraceText(self._bad_line)
-            events = self._events(text, text_input)
-            first = next(events, None)
-            if first is None:
-                raise self._nothing(text_input.name, text)
-            machine = self._machine(snapshot, survey, text)
-            self._import(first, events, text, machine, survey)
-        if self._options.strict and self.report.guesses:
+        options = self._options
+        if options.proc is not None:
+            self._snapshot = read_snapshot(options.proc)
+        kernel = options.kernel
+        if self._snapshot is not None and kernel == (0, 0):
+            kernel = self._snapshot.kernel
+        self._text = TraceText(self._bad_line, kernel)
+        self.report.names = self._text.shapes.names
+        whole = self._is_file if options.whole is None else options.whole
+        with TextInput(self._path, self._interrupted) as text_input:
+            pieces = self._pieces(text_input)
+            if whole:
+                self._import_whole(pieces, text_input.name)
+            else:
+                self._import_live(pieces, text_input.name)
+        if options.strict and self.report.guesses:
             what = ", ".join(f"{n:,} x {name}" for name, n in self.report.guessed.items() if n)
             raise GuessedError(f"{text_input.name}: guessed, which --strict forbids: {what}")
         return self.report
 
-    def _events(self, text: TraceText, text_input: TextInput) -> Iterator[Event]:
-        def pieces() -> Iterator[list[str]]:
-            for lines in text_input.lines():
-                yield lines
-                if self._outbox is not None:
-                    # A pipe may be silent for long: what is known goes on now.
-                    self._outbox.flush()
-                passes = 2 if self._twice else 1
-                done = self._done_before + text_input.position
-                self._progress(done, passes * text_input.size)
+    def _pieces(self, text_input: TextInput) -> Iterator[list[Event]]:
+        """Events, as many together as one read brought; none while a pipe is silent."""
+        read = self._reader()
+        for piece in text_input.pieces():
+            events = read(piece)
+            if events and not self._first_ns:
+                self._first_ns = events[0][1]
+            yield events
+            self._progress(text_input.position, text_input.size)
+        if self._is_file and self._interrupted():
+            raise InterruptedImportError(f"interrupted while reading {text_input.name}")
 
-        return text.events(pieces())
+    def _reader(self) -> Callable[[bytes], list[Event]]:
+        if COMPILED:
+            return Scanner(self._text).events
+        read = self._text.events
+        return lambda piece: read(piece.decode("utf-8", "backslashreplace").split("\n")[:-1])
 
     def _bad_line(self, number: int, line: str, expected: str) -> None:
         if self._options.strict:
             raise ImportFailedError(f"line {number}: {shown(line)}, expected {expected}")
         self.report.bad_line(number, line, expected)
+        self._tell_bad_line(number, line, expected)
 
-    def _nothing(self, name: str, text: TraceText) -> ImportFailedError:
-        what = f"{name} has no event in its {text.lines:,} lines, expected ftrace's text"
+    def _nothing(self, name: str) -> ImportFailedError:
+        what = f"{name} has no event in its {self._text.lines:,} lines, expected a kernel trace"
         if self.report.first_bad:
             number, line, expected = self.report.first_bad[0]
             what += f"; line {number} is {shown(line)}, expected {expected}"
         return ImportFailedError(what)
 
-    # The first reading.
+    # Whole.
 
-    def _survey(self, snapshot: Snapshot | None) -> _Survey:
-        zones: tuple[ZoneUse, ...]
-        if snapshot is not None:
-            zones = snapshot.zones
-        else:
-            # Enough to tell the zones apart; how large the last one is shows at the end.
-            _, zones = machine_of_size(self._options.mem_pages or _HIGHEST_MIB, 1, 0)
-        names = NameSurvey()
-        demand = Demand(zones)
-        contexts = Contexts()
-        cpus = self._options.cpus or (snapshot.machine.cpus if snapshot is not None else 0)
-        with TextInput(self._path) as text_input:
-            text = TraceText(self._bad_line_first)
-            events = self._events(text, text_input)
-            first = next(events, None)
-            pairing = self._pairing(
-                Outbox(None), demand, names, contexts, Report(), cpus or text.cpus or 1, 1, 0
-            )
-            if first is not None:
-                pairing.feed(first)
-            for event in events:
-                pairing.feed(event)
+    def _import_whole(self, pieces: Iterator[list[Event]], name: str) -> None:
+        zones = self._known_zones()
+        ledger = Ledger(self.report, zones)
+        names = NamesLater()
+        contexts = Contexts(self._text.thread, slots=True)
+        cpus = self._known_cpus()
+        slabs = self._slabs(cpus)
+        with Spool(self._options.spool) as spool:
+            outbox = Outbox(spool.write, MAX_WAITING_WHOLE)
+            pairing = self._pairing(outbox, ledger, names, contexts, slabs, cpus, 0)
+            for events in pieces:
+                pairing.feed(events)
             pairing.finish()
-        return _Survey(
-            names,
-            demand.plan(),
-            frozenset(contexts.found_reclaiming),
-            pairing.highest_pfn,
-            max(text.cpus, pairing.highest_cpu + 1),
-        )
+            if not self._first_ns:
+                raise self._nothing(name)
+            machine = self._machine(pairing)
+            names.settle(self._text.shapes.keys, machine.caches)
+            plan = ledger.plan(machine.caches)
+            self._plan_spare(plan, machine.caches)
+            population = self._population(plan, machine, slabs)
+            prelude = self._open(population, machine)
+            handles = ledger.settle(population)
+            if self.balance is not None:
+                self.balance.settle(ledger.slab_pages(handles))
+            settling = Settling(
+                handles,
+                population.last_handle,
+                self._text.shapes.keys,
+                contexts.was_reclaiming,
+            )
+            for piece in spool.pieces():
+                self._write(self._maker.events(settling.settle(piece)))
+        contexts.by_reclaim += settling.by_reclaim
+        self._fill_report(names, contexts, pairing, prelude, outbox.events - settling.dropped)
 
-    def _bad_line_first(self, number: int, line: str, expected: str) -> None:
-        """The second reading counts the line; --strict need not wait for it."""
-        if self._options.strict:
-            self._bad_line(number, line, expected)
+    # Live.
+
+    def _import_live(self, pieces: Iterator[list[Event]], name: str) -> None:
+        first = next((events for events in pieces if events), None)
+        if first is None:
+            raise self._nothing(name)
+        machine = self._machine(None)
+        names = NamesNow(machine.caches)
+        contexts = Contexts(self._text.thread, slots=False)
+        slabs = self._slabs(machine.config.cpus)
+        population = self._population(self._plan_unread(machine), machine, slabs)
+        prelude = self._open(population, machine)
+        outbox = Outbox(self._deliver, MAX_WAITING)
+        pairing = self._pairing(
+            outbox,
+            population,
+            names,
+            contexts,
+            slabs,
+            machine.config.cpus,
+            population.last_handle,
+            len(machine.config.nodes),
+        )
+        for events in chain([first], pieces):
+            pairing.feed(events)
+            if events:
+                pairing.undecided.give_up_before(events[-1][1] - LONGEST_WAIT_NS)
+            else:
+                pairing.undecided.give_up_all()
+            outbox.flush()
+        pairing.finish()
+        self._fill_report(names, contexts, pairing, prelude, outbox.events)
+
+    def _plan_unread(self, machine: _Machine) -> Plan:
+        snapshot = self._snapshot
+        if snapshot is None:
+            return plan_unread(machine.zones, {}, {})
+        plan = plan_unread(machine.zones, snapshot.uses, snapshot.general)
+        if not snapshot.of_slab:
+            plan_spare(plan, snapshot.uses, snapshot.general, snapshot.machine.cpus)
+        return plan
+
+    def _plan_spare(self, plan: Plan, caches: CacheTable) -> None:
+        """Let the slabs that the trace allocates from begin half empty, as far as is known."""
+        snapshot = self._snapshot
+        if snapshot is None or snapshot.of_slab:
+            return
+        keys = self._text.shapes.keys
+        named = {caches.specs[key.arg].name for key in keys if key.op == OBJ_ALLOC}
+        sizes = {key.size for key in keys if key.op == KMALLOC}
+        uses = {name: use for name, use in snapshot.uses.items() if name in named}
+        general = {size: use for size, use in snapshot.general.items() if size in sizes}
+        plan_spare(plan, uses, general, snapshot.machine.cpus)
+
+    def _deliver(self, records: bytes) -> None:
+        for at in range(0, len(records), PIECE):
+            self._write(self._maker.events(records[at : at + PIECE]))
 
     # The machine.
 
-    def _machine(
-        self, snapshot: Snapshot | None, survey: _Survey | None, text: TraceText
-    ) -> _Machine:
+    def _known_zones(self) -> tuple[ZoneUse, ...]:
+        if self._snapshot is not None:
+            return self._snapshot.zones
+        # Enough to tell the zones apart; how large the last one is shows at the end.
+        _, zones = machine_of_size(self._options.mem_pages or _HIGHEST_MIB, 1, 0)
+        return zones
+
+    def _min_free_kbytes(self) -> int:
+        """The reserve, 0 if nothing says how large it is."""
+        if self._options.min_free_kbytes or self._snapshot is None:
+            return self._options.min_free_kbytes
+        return self._snapshot.machine.min_free_kbytes
+
+    def _known_cpus(self) -> int:
+        """How many cpus the machine has, 0 if that is to be seen."""
+        if self._snapshot is not None:
+            return self._snapshot.machine.cpus
+        return self._options.cpus
+
+    def _slabs(self, cpus: int) -> SlabPages:
+        snapshot = self._snapshot
+        if snapshot is None:
+            return SlabPages(cpus)
+        return SlabPages(cpus, snapshot.orders(), of_slab=snapshot.of_slab)
+
+    def _machine(self, pairing: Pairing | None) -> _Machine:
+        """The machine; ``pairing`` has read the whole trace, if it is imported whole."""
         options = self._options
+        snapshot = self._snapshot
         if snapshot is not None:
-            config, zones = snapshot.machine, snapshot.zones
-            caches = snapshot.caches
+            config, zones, caches = snapshot.machine, snapshot.zones, snapshot.caches
             self.report.notes += snapshot.notes
         else:
             pages = options.mem_pages
-            if not pages and survey is not None:
-                pages = (survey.highest_pfn // _FILE_STEP + 1) * _FILE_STEP
-            pages = pages or PIPE_PAGES
-            cpus = options.cpus or (survey.cpus if survey is not None else 0) or text.cpus or 1
+            if not pages and pairing is not None:
+                pages = (pairing.highest_pfn // _FILE_STEP + 1) * _FILE_STEP
+            pages = pages or LIVE_PAGES
+            seen = pairing.highest_cpu + 1 if pairing is not None else 1
+            cpus = options.cpus or max(self._text.cpus, seen)
             try:
                 config, zones = machine_of_size(pages, cpus, options.min_free_kbytes)
             except ConfigError as error:
@@ -223,13 +349,14 @@ class Importer:
             )
         if options.min_free_kbytes:
             config = replace(config, min_free_kbytes=options.min_free_kbytes)
-        if survey is None:
+        if pairing is None:
             for size in UNNAMED_SIZES:
                 caches.add(UNNAMED.format(size=size), size)
-        return _Machine(config, self._with_free(zones), caches, snapshot)
+        return _Machine(config, self._with_free(zones), caches)
 
     def _with_free(self, zones: tuple[ZoneUse, ...]) -> tuple[ZoneUse, ...]:
-        left = dict(self._options.free_pages or {})
+        given = self._options.free_pages
+        left = dict(given(self._first_ns) if callable(given) else given or {})
         names = {index: name for name, index in ZONE_INDEX.items()}
         found = []
         for zone in zones:
@@ -239,166 +366,100 @@ class Importer:
                     f"zone {names[zone.zone]} of node {zone.node} has {zone.managed} pages,"
                     f" expected no more than that free, not {free}"
                 )
-            found.append(replace(zone, free=free))
+            pcp = zone.pcp
+            if free is not None and zone.free and free < zone.free:
+                # The files are older than the trace; under pressure the lists are drained.
+                pcp = pcp * free // zone.free
+            found.append(replace(zone, free=free, pcp=pcp))
         for node, name in left:
             has = ", ".join(f"{zone.node}/{names[zone.zone]}" for zone in zones)
             raise ImportFailedError(f"the machine has no zone {node}/{name}, expected one of {has}")
         return tuple(found)
 
-    # The second reading.
+    # What is written first.
 
-    def _import(
-        self,
-        first: Event,
-        events: Iterator[Event],
-        text: TraceText,
-        machine: _Machine,
-        survey: _Survey | None,
-    ) -> None:
-        config = machine.config
-        names = CacheNames(machine.caches, survey.names if survey is not None else None)
-        plan = self._plan(machine, survey)
-        slabs = SlabPages(FLAVOUR, config.cpus)
-        self._name_all(machine, plan)
-        population = Population(plan, machine.zones, machine.caches, slabs)
-        maker = BatchMaker(self._options.source, self._options.epoch)
-        self._write(maker.header(self._header(config, machine.caches.specs)))
-
-        def deliver(records: bytes) -> None:
-            self._write(maker.events(records))
-
-        prelude = self._write_prelude(population, first[1], config.min_free_kbytes, deliver)
-        outbox = Outbox(deliver)
-        if not self._twice:
-            self._outbox = outbox
-        contexts = Contexts(survey.reclaiming if survey is not None else ())
-        gfp = GfpText(FLAVOUR)
-        pairing = self._pairing(
-            outbox,
-            population,
-            names,
-            contexts,
-            self.report,
-            config.cpus,
-            len(config.nodes),
-            population.last_handle,
-            gfp=gfp,
+    def _population(self, plan: Plan, machine: _Machine, slabs: SlabPages) -> Population:
+        return Population(
+            self.report, plan, machine.zones, machine.caches, slabs, machine.config.cpus
         )
-        self.report.names = text.names
-        pairing.feed(first)
-        for event in events:
-            pairing.feed(event)
-        pairing.finish()
-        self._fill_report(text, names, contexts, gfp, pairing)
-        self.report.written = {
-            "events that set up what was in use before": prelude,
-            "events of the trace": outbox.events,
-        }
 
-    def _plan(self, machine: _Machine, survey: _Survey | None) -> Plan:
-        if survey is not None:
-            return survey.plan
-        snapshot = machine.snapshot
-        active = snapshot.active if snapshot is not None else {}
-        general = snapshot.general if snapshot is not None else {}
-        return plan_unread(machine.zones, active, general)
-
-    def _name_all(self, machine: _Machine, plan: Plan) -> None:
-        """Caches that the trace only frees from have no size in it: leave their objects out."""
-        for name in [name for name in plan.objects if machine.caches.find(name) is None]:
-            del plan.objects[name]
+    def _open(self, population: Population, machine: _Machine) -> int:
+        """Write the header and the prelude; return how many events that has."""
+        self._write(self._maker.header(self._header(machine.config, machine.caches.specs)))
+        prelude = Outbox(self._deliver)
+        population.prelude(prelude, self._first_ns, machine.config.min_free_kbytes)
+        prelude.flush()
+        return prelude.events
 
     def _header(self, config: MachineConfig, caches: list[CacheSpec]) -> Header:
         made = Made(
-            tool="pfmemd import ftrace",
-            text=f"from {Path(self._path).name if self._twice else 'a pipe'}",
+            tool=self._options.tool,
+            text=f"from {Path(self._path).name if self._is_file else 'a pipe'}",
         )
         return Header(
             config, tuple(caches), FLAVOUR, self._options.clock, labels=(BEGIN_LABEL,), made=made
         )
 
-    def _write_prelude(
-        self,
-        population: Population,
-        ts_ns: int,
-        min_free_kbytes: int,
-        deliver: Callable[[bytes], None],
-    ) -> int:
-        written = 0
-        records: list[bytes] = []
-        for record in population.prelude(ts_ns, FLAVOUR, min_free_kbytes):
-            records.append(record)
-            if len(records) == BATCH_EVENTS:
-                deliver(b"".join(records))
-                records.clear()
-            written += 1
-        if records:
-            deliver(b"".join(records))
-        return written
-
     def _pairing(
         self,
         outbox: Outbox,
         older: Older,
-        names: CacheNames | NameSurvey,
+        names: Names,
         contexts: Contexts,
-        report: Report,
+        slabs: SlabPages,
         cpus: int,
-        nodes: int,
         last_handle: int,
-        gfp: GfpText | None = None,
+        nodes: int = 0,
     ) -> Pairing:
+        if not nodes:
+            nodes = len(self._snapshot.machine.nodes) if self._snapshot is not None else 1
         return Pairing(
             outbox,
             older,
             names,
             contexts,
-            gfp if gfp is not None else GfpText(FLAVOUR),
-            SlabPages(FLAVOUR, cpus),
-            report,
-            cpus,
+            slabs,
+            self.report,
+            cpus or MAX_CPUS,
             nodes,
             last_handle,
+            self._min_free_kbytes(),
+            self.balance,
         )
 
     def _fill_report(
-        self,
-        text: TraceText,
-        names: CacheNames,
-        contexts: Contexts,
-        gfp: GfpText,
-        pairing: Pairing,
+        self, names: Names, contexts: Contexts, pairing: Pairing, prelude: int, written: int
     ) -> None:
         report = self.report
+        text = self._text
         report.lines = text.lines
+        report.form = text.form + ("" if text.has_flags else ", without a flags column")
         report.lost_markers = text.lost_markers
         report.lost_events = text.lost_events
         report.inferred = {
             "PF_MEMALLOC, because kswapd asked": contexts.by_kswapd,
             "PF_MEMALLOC, because the task was in direct reclaim": contexts.by_reclaim,
+            "PF_MEMALLOC, because the task was compacting memory": contexts.by_compaction,
             "TIF_MEMDIE, because the OOM killer had chosen the task": contexts.by_oom,
-            "cache named by the event": names.by_event,
-            "cache named by frees from the same call site and size": names.by_free,
+            "cache named by the event": names.by[BY_EVENT],
+            "cache named by frees from the same call site and size": names.by[BY_FREE],
             "objects freed under the name they were given": names.confirmed,
             "objects freed under another name": names.contradicted,
         }
         report.guessed = {
-            "cache named by the majority of frees that disagree": names.by_vote,
-            "cache named by size alone": names.by_size,
+            "cache named by the majority of frees that disagree": names.by[BY_VOTE],
+            "cache named by size alone": names.by[BY_SIZE],
+            "allocation taken for the task's own, for interrupts do not show": contexts.blind,
+            "pfn computed from the address of a page": text.shapes.pfn_from_pointer,
             "event on a cpu that the machine does not have": pairing.folded_cpus,
             "request for a node that the machine does not have": pairing.folded_nodes,
             "page taken for no slab's because too much waited": pairing.undecided.forced,
-            "gfp names that the importer does not know, left out": len(gfp.unknown),
+            "gfp names that the importer does not know, left out": len(text.shapes.gfp.unknown),
+            "gfp masks that are printed as nothing": text.shapes.gfp.missing,
             "place where the kernel lost events": text.lost_markers,
         }
-
-
-@dataclass(frozen=True, slots=True)
-class _Survey:
-    """What the first reading of a file found."""
-
-    names: NameSurvey
-    plan: Plan
-    reclaiming: frozenset[int]
-    highest_pfn: int
-    cpus: int
+        report.written = {
+            "events that set up what was in use before": prelude,
+            "events of the trace": written - pairing.boosts_ended,
+            "events that end a watermark boost": pairing.boosts_ended,
+        }

@@ -1,274 +1,348 @@
-"""One line of ftrace text becomes one event: a plain tuple, whatever the text's dialect.
+"""One line of text becomes one event, whichever tracer or tool printed it.
 
-``COMM-PID [CPU] FLAGS SECONDS: EVENT: FIELDS``, as ``trace``, ``trace_pipe`` and
-``trace-cmd show`` print it, with or without the flags column (the option ``irq-info``)
-and the TGID column (``record-tgid``). A comm may hold blanks, dashes, slashes, colons,
-brackets. Another dialect is another way to the same tuple.
+* tracefs ``trace``, ``trace_pipe``, ``trace-cmd show``, ``trace-cmd report``:
+  ``COMM-PID [CPU] FLAGS SECONDS: EVENT: FIELDS``, with or without the flags column (the
+  option ``irq-info``; ``trace-cmd report`` has none) and the TGID column (``record-tgid``)
+* ``trace-cmd report -l`` and the option ``latency-format``: ``COMM-PID CPUFLAGS SECONDS: ...``
+  and ``COMM-PID CPUFLAGS MICROSECONDSus: ...``
+* ``perf script``: ``COMM TID [CPU] SECONDS: SYSTEM:EVENT: FIELDS``, or ``COMM PID/TID``
 
-What repeats from line to line (the task, the flags, the cpu) is looked up in a table
-of what was seen before. A line that is not found there, or has its fields in another
-order, takes a slower way; both ways agree.
+A comm may hold blanks, dashes, slashes, colons, brackets. What repeats from line to line is
+looked up in tables of what was seen before. A line that is not found there is looked at
+closely, by regular expressions, and what is learnt from it goes into the tables; both ways
+agree.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, TypeAlias
+from collections.abc import Callable
+from typing import Final
 
-from tracegen.errors import shown
-
-Task: TypeAlias = tuple[int, str]
-"""pid and comm."""
-Fields: TypeAlias = tuple[str | None, ...]
-Event: TypeAlias = tuple[int, int, int, Task, str, Fields]
-"""(kind, ts_ns, cpu, task, interrupt, fields).
-
-``interrupt`` is the third flag: ``.`` task, ``s`` softirq, ``h`` hardirq, ``H`` hardirq
-inside softirq, ``z`` or ``Z`` NMI; empty where the text has no flags. ``fields`` are
-text, named by :data:`FIELDS` of the kind; one that this kernel does not print is None.
-"""
-
-OBJ_ALLOC: Final = 0
-KMALLOC: Final = 1
-PAGE_ALLOC: Final = 2
-OBJ_FREE: Final = 3
-KFREE: Final = 4
-PAGE_FREE: Final = 5
-PAGE_FREE_BATCHED: Final = 6
-RECLAIM_BEGIN: Final = 7
-RECLAIM_END: Final = 8
-MARK_VICTIM: Final = 9
-OUTSIDE: Final = 10
-"""Kinds from here on are events that say nothing to the model: one kind a name, in the
-order in which they appear; :attr:`TraceText.names` has the names."""
-MAX_NAMES: Final = 256
-"""Names told apart; what comes after them counts under the last kind."""
-OTHER_NAMES: Final = "(other names)"
-
-KINDS: Final[dict[str, int]] = {
-    "kmem_cache_alloc": OBJ_ALLOC,
-    "kmem_cache_alloc_node": OBJ_ALLOC,
-    "kmalloc": KMALLOC,
-    "kmalloc_node": KMALLOC,
-    "mm_page_alloc": PAGE_ALLOC,
-    "kmem_cache_free": OBJ_FREE,
-    "kfree": KFREE,
-    "mm_page_free": PAGE_FREE,
-    "mm_page_free_batched": PAGE_FREE_BATCHED,
-    "mm_vmscan_direct_reclaim_begin": RECLAIM_BEGIN,
-    "mm_vmscan_direct_reclaim_end": RECLAIM_END,
-    "mm_vmscan_memcg_reclaim_begin": RECLAIM_BEGIN,
-    "mm_vmscan_memcg_reclaim_end": RECLAIM_END,
-    "mm_vmscan_node_reclaim_begin": RECLAIM_BEGIN,
-    "mm_vmscan_node_reclaim_end": RECLAIM_END,
-    "mark_victim": MARK_VICTIM,
-}
-"""Event name to kind; every other name is outside the model."""
-KIND_NAMES: Final = (
-    "kmem_cache_alloc",
-    "kmalloc",
-    "mm_page_alloc",
-    "kmem_cache_free",
-    "kfree",
-    "mm_page_free",
-    "mm_page_free_batched",
-    "mm_vmscan_direct_reclaim_begin",
-    "mm_vmscan_direct_reclaim_end",
-    "mark_victim",
+from tracegen.kernel_trace.gfp_text import GfpText
+from tracegen.kernel_trace.kernel_event import (
+    INTERRUPT_BITS,
+    KFREE,
+    KMALLOC,
+    MARK_VICTIM,
+    NO_POINTER,
+    OBJ_ALLOC,
+    OBJ_FREE,
+    PAGE_ALLOC,
+    PAGE_FREE,
+    PCP_DRAIN,
+    PCP_REFILL,
+    Event,
+    Origin,
+    Shape,
+    Thread,
 )
-"""What the kinds below OUTSIDE are called."""
+from tracegen.kernel_trace.shapes import MAX_PFN, MAX_POINTER, FieldError, Shapes
 
-_ALLOC_FIELDS: Final = (
-    "call_site",
-    "ptr",
-    "bytes_req",
-    "bytes_alloc",
-    "gfp_flags",
-    "node",
-    "name",
+_STAMP: Final = r"(?P<seconds>\d+)(?:\.(?P<fraction>\d{3,9})|(?P<us>us)[ +!#*@$]?)?:"
+_EVENT: Final = (
+    r"\s+(?:\d+\s+)?(?:[\w-]+:)?"
+    r"(?:(?P<name>[A-Za-z_]\w*):(?:\s+(?P<fields>.*))?"
+    r"|(?P<other>\S+ <-|<stack trace|sys_\w+(?:\(| ->)).*)"
 )
-FIELDS: Final[dict[int, tuple[str, ...]]] = {
-    OBJ_ALLOC: _ALLOC_FIELDS,
-    KMALLOC: _ALLOC_FIELDS,
-    PAGE_ALLOC: ("pfn", "order", "gfp_flags"),
-    OBJ_FREE: ("call_site", "ptr", "name"),
-    KFREE: ("call_site", "ptr"),
-    PAGE_FREE: ("pfn", "order"),
-    MARK_VICTIM: ("pid",),
+_FLAGS: Final = r"(?P<flags>[.A-Za-z]{2}[hHsSzZ.][\da-f.]{1,3})"
+_FORMS: Final[dict[str, re.Pattern[str]]] = {
+    "ftrace": re.compile(
+        r"(?P<comm>.{0,64})-(?P<pid>\d+)\s+(?:\(\s*[\d-]+\)\s+)?\[(?P<cpu>\d+)\]\s+"
+        rf"(?:{_FLAGS}\s+)?{_STAMP}{_EVENT}",
+        re.ASCII,
+    ),
+    "ftrace, latency format": re.compile(
+        rf"(?P<comm>.{{0,64}})-(?P<pid>\d+)\s+(?P<cpu>\d+){_FLAGS}\s+{_STAMP}{_EVENT}", re.ASCII
+    ),
+    "perf script": re.compile(
+        r"(?P<comm>.{0,64}?)\s{1,64}(?:\d+/)?(?P<pid>\d+)\s+\[(?P<cpu>\d+)\]\s+"
+        rf"(?:{_FLAGS}\s+)?{_STAMP}{_EVENT}",
+        re.ASCII,
+    ),
 }
-"""What :data:`Event` holds of each kind, in this order."""
-
-_OPTIONAL: Final = {"node", "name"}
-_NUMBER: Final = re.compile(r"-?\d+\Z|0x[0-9a-f]+\Z", re.ASCII)
-_NUMBERS: Final = {"bytes_req", "bytes_alloc", "order", "node", "pfn", "pid"}
-
-_SITE_PTR: Final = r"call_site=(\S+(?: \[\w+\])?) ptr=(\S+)"
-_NEVER: Final = r"((?!))?"
-"""A field that this form of the event does not have."""
-_LAYOUTS: Final[dict[int, str]] = {
-    OBJ_ALLOC: _SITE_PTR
-    + r" bytes_req=(\d+) bytes_alloc=(\d+) gfp_flags=(\S+) node=(-?\d+) accounted=\w+"
-    + _NEVER,
-    KMALLOC: _SITE_PTR
-    + r" bytes_req=(\d+) bytes_alloc=(\d+) gfp_flags=(\S+) node=(-?\d+) accounted=\w+"
-    + _NEVER,
-    PAGE_ALLOC: r"page=\S+ pfn=(0x[0-9a-f]+) order=(\d+) migratetype=-?\d+ gfp_flags=(\S+)",
-    OBJ_FREE: _SITE_PTR + r" name=(\S+)",
-    KFREE: _SITE_PTR,
-    PAGE_FREE: r"page=\S+ pfn=(0x[0-9a-f]+) order=(\d+)",
-    PAGE_FREE_BATCHED: r".*",
-    RECLAIM_BEGIN: r".*",
-    RECLAIM_END: r".*",
-}
-"""The fields as Linux 6.1 prints them: the quick way."""
-
-_HEAD: Final = re.compile(
-    r"(?P<comm>.*)-(?P<pid>\d+)\s+(?:\(\s*[\d-]+\)\s+)?\[(?P<cpu>\d+)\]\s+"
-    r"(?:(?P<flags>[dbDX.][NnpBbLl.][hHszZ.][\da-f.][\da-f.]?)\s+)?"
-    r"(?P<seconds>\d+)\.(?P<fraction>\d{3,9}): (?:\w+:)?(?P<name>[A-Za-z_]\w*):\s*(?P<fields>.*)",
-    re.ASCII,
+"""How a line is made up, by the tool that makes it so; tried in this order."""
+_EXPECTED: Final = (
+    "COMM-PID [CPU] FLAGS SECONDS: EVENT: FIELDS (ftrace, trace-cmd)"
+    " or COMM TID [CPU] SECONDS: SYSTEM:EVENT: FIELDS (perf script)"
 )
-_KEY_VALUE: Final = re.compile(r"(?<!\w)(\w{1,32})[=:](\S+(?: \[\w+\])?)")
-"""A call site in a module has the module behind it: ``f+0x1/0x2 [ext4]``."""
-_LOST: Final = re.compile(r"CPU:\s?\d+ \[LOST (\d+ )?EVENTS\]")
-_CPUS: Final = re.compile(r"#P:(\d+)")
+_BUFFER: Final = re.compile(r"([\w.-]+:)\s+(?=\S)", re.ASCII)
+"""What ``trace-cmd report`` puts before the lines of a buffer other than the main one: at
+the very start, where a comm, shorter than its column, never begins."""
 
-_ANYTHING: Final = re.compile(r".*").fullmatch
-_LINE_EXPECTED: Final = "COMM-PID [CPU] FLAGS SECONDS.MICROSECONDS: EVENT: FIELDS"
-_MAX_REMEMBERED: Final = 1 << 16
-"""Tasks remembered before the table begins anew: pids are not bounded, memory is."""
+_LOST: Final = re.compile(
+    r"CPU:\s?\d+ \[(?:LOST (?P<n>\d+ )?EVENTS|(?P<m>\d+ )?EVENTS DROPPED)\]"
+    r"|.*PERF_RECORD_LOST.*?lost[ :]+(?P<p>\d+)"
+)
+_CPUS: Final = re.compile(r"#.*#P:(\d+)|cpus=(\d+)$|# nrcpus online : (\d+)")
+_KERNEL: Final = re.compile(r"#.* (?:on|release :) (\d+)\.(\d+)\.?\S*$")
+"""In the head of the latency format, and of ``perf script --header``."""
+_NO_EVENT: Final = ("#", "\t", " => ")
+"""How most lines begin that are passed over."""
+_PASSED_OVER: Final = re.compile(
+    r"\s*$|#|=> |\s+=> |\s+[0-9a-f]{6,16} .+ \(.+\)$|cpus=\d+$|version = \d+$|CPU[ :]?\d+ is empty$"
+)
+"""Blank lines, comments, stack traces, and what trace-cmd says before the first event."""
+
+POINTER: Final = 0
+"""Events with the address behind ``ptr=``."""
+PAGE: Final = 1
+"""Events with the pfn behind ``pfn=``."""
+BARE: Final = 2
+"""Events of which only the name matters."""
+CLOSELY: Final = 3
+"""Events that are always looked at closely."""
+WAYS: Final[dict[int, int]] = {
+    OBJ_ALLOC: POINTER,
+    KMALLOC: POINTER,
+    OBJ_FREE: POINTER,
+    KFREE: POINTER,
+    PAGE_ALLOC: PAGE,
+    PAGE_FREE: PAGE,
+    PCP_REFILL: PAGE,
+    PCP_DRAIN: PAGE,
+    MARK_VICTIM: CLOSELY,
+}
+
+MAX_REMEMBERED: Final = 1 << 16
+"""Entries of a table before it begins anew: pids and call sites are not bounded, memory is."""
 _FRACTION_DIGITS: Final = 9
+MAX_NS: Final = (1 << 63) - 1
+_US_AT: Final = -7
+"""Where the point stands in SECONDS.MICROSECONDS."""
+_NS_AT: Final = -10
 
 
 class LineError(ValueError):
     """A line that cannot be read; the text is what was expected there."""
 
 
+class Reader:
+    """What is known of an event name: how to read its fields, and those read before."""
+
+    __slots__ = ("remembered", "shape", "shapes", "way")
+
+    def __init__(self, way: int, shape: Shape) -> None:
+        self.way = way
+        self.shape = shape
+        """Of a :data:`BARE` event."""
+        self.shapes: dict[str, dict[str, Shape]] = {}
+        """By what stands before the address and what stands behind it."""
+        self.remembered = 0
+
+    def remember(self, before: str, behind: str, shape: Shape) -> None:
+        """Keep a shape for the next event of the same text around the address."""
+        if self.remembered >= MAX_REMEMBERED:
+            self.shapes.clear()
+            self.remembered = 0
+        self.remembered += 1
+        self.shapes.setdefault(before, {})[behind] = shape
+
+
 class TraceText:
     """Turns lines into events and counts what it meets on the way.
 
     ``bad_line`` is called with the line's number from 1, the line, and what was
-    expected, for each line that cannot be read.
+    expected, for each line that cannot be read. ``kernel`` is (major, minor) of the traced
+    kernel, if that is known.
     """
 
-    def __init__(self, bad_line: Callable[[int, str, str], None]) -> None:
+    def __init__(
+        self, bad_line: Callable[[int, str, str], None], kernel: tuple[int, int] = (0, 0)
+    ) -> None:
         self._bad_line = bad_line
+        self.shapes = Shapes(GfpText(kernel))
         self.lines = 0
-        """Lines read so far: the number of the line that the last event stood in."""
+        """Lines read so far."""
         self.cpus = 0
         """Number of cpus that the text's own header names; 0 if it has none."""
+        self.form = ""
+        """How the first event's line was made up, see :data:`_FORMS`; empty before it."""
+        self.has_flags = False
+        """Whether that line said what is interrupted."""
+        self.buffer = ""
+        """What stands before each line of a buffer other than the main one, see
+        :data:`_BUFFER`."""
         self.lost_markers = 0
         """Places where the kernel says that events were lost."""
         self.lost_events = 0
         """How many, where it says that too."""
-        self.names: list[str] = list(KIND_NAMES)
-        """What each kind is called."""
-        self._tasks: dict[str, Task] = {}
-        self._flags: dict[str, str] = {}
-        self._cpu_numbers: dict[str, int] = {}
-        self._readers: dict[str, tuple[int, Callable[[str], re.Match[str] | None]]] = {
-            f"{name}:": (kind, re.compile(_LAYOUTS[kind], re.ASCII).fullmatch)
-            for name, kind in KINDS.items()
-            if kind in _LAYOUTS
-        }
+        self._readers: dict[str, Reader] = {}
+        self._origins: dict[str, Origin] = {}
+        self._threads: dict[int, Thread] = {}
+        self._interrupts: dict[tuple[int, int], Thread] = {}
 
-    def events(self, pieces: Iterable[list[str]]) -> Iterator[Event]:
-        """Yield the events of the lines, in their order."""
-        readers = self._readers
-        flags_seen = self._flags
-        cpus_seen = self._cpu_numbers
-        tasks_seen = self._tasks
-        for lines in pieces:
-            for line in lines:
-                self.lines += 1
-                event = None
-                head, _, rest = line.partition(" [")
-                try:
-                    cpu, flags, stamp, name, text = rest.split(None, 4)
-                    kind, match = readers[name]
-                    found = match(text)
-                    if found is not None and stamp[-8] == ".":
-                        event = (
-                            kind,
-                            int(stamp[:-8] + stamp[-7:-1]) * 1000,
-                            cpus_seen[cpu],
-                            tasks_seen[head],
-                            flags_seen[flags],
-                            found.groups(),
-                        )
-                except (ValueError, LookupError):
-                    pass
+    def events(self, lines: list[str]) -> list[Event]:
+        """The events of the next lines, in their order."""
+        found: list[Event] = []
+        for line in lines:
+            self.lines += 1
+            event = self._look_up(line.removeprefix(self.buffer) if self.buffer else line)
+            if event is None:
+                event = self.look_closely(line)
                 if event is None:
-                    event = self._look_closely(line)
-                    if event is None:
-                        continue
-                yield event
+                    continue
+            found.append(event)
+        return found
 
-    def _look_closely(self, line: str) -> Event | None:
-        if not line or line.isspace() or line.startswith("#"):
-            if match := _CPUS.search(line):
-                self.cpus = int(match[1])
+    def _look_up(self, line: str) -> Event | None:
+        """The event in a line whose parts have all been seen before."""
+        place, _, body = line.partition(": ")
+        who, _, stamp = place.rpartition(" ")
+        title, _, fields = body.partition(": ")
+        try:
+            origin = self._origins[who]
+            reader = self._readers[title]
+            ts_ns = _nanoseconds(stamp)
+            if reader.way == POINTER:
+                before, _, behind = fields.partition(" ptr=")
+                number, _, behind = behind.partition(" ")
+                address = int(number, 16)
+                if address <= MAX_POINTER:
+                    return reader.shapes[before][behind], ts_ns, origin, address
+            elif reader.way == PAGE:
+                _, _, behind = fields.partition("pfn=")
+                number, _, behind = behind.partition(" ")
+                address = int(number, 0)
+                if 0 < address < MAX_PFN:
+                    return reader.shapes[""][behind], ts_ns, origin, address
+            elif reader.way == BARE:
+                return reader.shape, ts_ns, origin, NO_POINTER
+        except (ValueError, LookupError):
+            pass
+        return None
+
+    def look_closely(self, line: str) -> Event | None:
+        """The event in a line by the long way; None if there is none, which is then counted."""
+        if line.startswith(_NO_EVENT) and self._passes_over(line):
             return None
-        if lost := _LOST.match(line):
+        if match := _LOST.match(line):
             self.lost_markers += 1
-            self.lost_events += int(lost[1] or 0)
+            self.lost_events += int(match["n"] or match["m"] or match["p"] or 0)
             return None
         try:
             return self._parse(line)
         except LineError as error:
-            self._bad_line(self.lines, line, str(error))
+            if not self._passes_over(line):
+                self._bad_line(self.lines, line, str(error))
             return None
+
+    def _passes_over(self, line: str) -> bool:
+        if match := _CPUS.match(line):
+            self.cpus = int(match[1] or match[2] or match[3])
+        if match := _KERNEL.match(line):
+            self.shapes.gfp.is_of((int(match[1]), int(match[2])))
+        return _PASSED_OVER.match(line) is not None
 
     def _parse(self, line: str) -> Event:
         # Without the blanks in front: a pattern that skips them could take quadratic time.
         stripped = line.lstrip()
-        match = _HEAD.fullmatch(stripped)
-        if match is None:
-            raise LineError(_LINE_EXPECTED)
-        task = (int(match["pid"]), match["comm"])
+        if len(stripped) == len(line) and (buffer := _BUFFER.match(line)):
+            self.buffer = buffer[1]
+            stripped = line[buffer.end() :]
+        match = self._match(stripped)
         flags = match["flags"] or ""
-        interrupt = flags[2:3]
-        cpu = int(match["cpu"])
-        if len(self._tasks) >= _MAX_REMEMBERED:
-            self._tasks.clear()
-        before_cpu = len(line) - len(stripped) + match.start("cpu") - len(" [")
-        self._tasks[line[:before_cpu]] = task
-        self._cpu_numbers[f"{match['cpu']}]"] = cpu
-        if flags:
-            self._flags[flags] = interrupt
-        ts_ns = int(match["seconds"]) * 10**9 + int(match["fraction"].ljust(_FRACTION_DIGITS, "0"))
-        kind = KINDS.get(match["name"])
-        if kind is None:
-            kind = self._outside(match["name"])
-        return kind, ts_ns, cpu, task, interrupt, _read_fields(kind, match["fields"])
+        origin = self._origin(int(match["pid"]), match["comm"], int(match["cpu"]), flags[2:3])
+        ts_ns = _stamp(match)
+        if ts_ns > MAX_NS:
+            raise LineError("a time below 2^63 ns")
+        if match["name"] is None:
+            shape, address = self.shapes.read(match["other"].strip(), "")
+            return shape, ts_ns, origin, address
+        try:
+            shape, address = self.shapes.read(match["name"], match["fields"] or "")
+        except FieldError as error:
+            raise LineError(str(error)) from None
+        event = (shape, ts_ns, origin, address)
+        self._remember(line.removeprefix(self.buffer), event)
+        return event
 
-    def _outside(self, name: str) -> int:
-        """The kind of an event that the model has no use for."""
-        if name in self.names:
-            return self.names.index(name)
-        if len(self.names) >= MAX_NAMES:
-            name = OTHER_NAMES
-            if name in self.names:
-                return self.names.index(name)
-        self.names.append(name)
-        kind = len(self.names) - 1
-        if name != OTHER_NAMES:
-            self._readers[f"{name}:"] = (kind, _ANYTHING)
-        return kind
+    def _match(self, line: str) -> re.Match[str]:
+        for form, pattern in _FORMS.items():
+            match = pattern.fullmatch(line)
+            if match is not None:
+                if not self.form:
+                    self.form, self.has_flags = form, match["flags"] is not None
+                return match
+        raise LineError(_EXPECTED)
+
+    def _origin(self, pid: int, comm: str, cpu: int, interrupt: str) -> Origin:
+        bits = INTERRUPT_BITS[interrupt]
+        thread: Thread | None
+        if bits or not pid:
+            thread = self._interrupts.get((cpu, bits))
+            if thread is None:
+                if len(self._interrupts) >= MAX_REMEMBERED:
+                    self._forget()
+                thread = self._interrupts[cpu, bits] = Thread(0)
+        else:
+            thread = self._threads.get(pid)
+            if thread is None:
+                if len(self._threads) >= MAX_REMEMBERED:
+                    self._forget()
+                thread = self._threads[pid] = Thread(pid)
+        return Origin(comm, cpu, interrupt, thread)
+
+    def _forget(self) -> None:
+        """Begin the tables anew; keep the tasks of which something is known that counts later."""
+        kept = {pid: thread for pid, thread in self._threads.items() if thread.matters}
+        self._threads = kept if len(kept) < MAX_REMEMBERED // 2 else {}
+        self._interrupts.clear()
+        self._origins.clear()
+
+    def thread(self, pid: int) -> Thread:
+        """The thread of a task that is spoken of by its pid."""
+        return self._origin(pid, "", 0, "").thread
+
+    def _remember(self, line: str, event: Event) -> None:
+        """Put into the tables what the quick way would look for there, if it finds the same."""
+        shape, ts_ns, origin, address = event
+        place, _, body = line.partition(": ")
+        who, _, stamp = place.rpartition(" ")
+        title, _, fields = body.partition(": ")
+        way = WAYS.get(shape.role, BARE)
+        before = number = behind = ""
+        if way == POINTER:
+            before, _, behind = fields.partition(" ptr=")
+            number, _, behind = behind.partition(" ")
+        elif way == PAGE:
+            _, _, behind = fields.partition("pfn=")
+            number, _, behind = behind.partition(" ")
+        try:
+            if _nanoseconds(stamp) != ts_ns:
+                return
+            if number and int(number, 16 if way == POINTER else 0) != address:
+                return
+        except ValueError:
+            return
+        if max(len(self._origins), len(self._readers)) >= MAX_REMEMBERED:
+            self._forget()
+            self._readers.clear()
+        self._origins[who] = origin
+        reader = self._readers.get(title)
+        if reader is None:
+            reader = self._readers[title] = Reader(way, shape)
+        if number:
+            reader.remember(before, behind, shape)
 
 
-def _read_fields(kind: int, text: str) -> Fields:
-    """Pick the kind's fields out of ``key=value`` text in any order."""
-    wanted = FIELDS.get(kind, ())
-    found: dict[str, str] = {}
-    for key, value in _KEY_VALUE.findall(text):
-        found.setdefault(key, value)
-    for key in wanted:
-        value = found.get(key)
-        if value is None:
-            if key not in _OPTIONAL:
-                raise LineError(f"{key}= among the event's fields")
-        elif key in _NUMBERS and _NUMBER.match(value) is None:
-            raise LineError(f"a number as {key}=, not {shown(value)}")
-    return tuple(found.get(key) for key in wanted)
+def _nanoseconds(stamp: str) -> int:
+    """The time that SECONDS.MICROSECONDS or SECONDS.NANOSECONDS stands for."""
+    time = -1
+    if stamp[_US_AT:-6] == ".":
+        time = int(stamp[:_US_AT] + stamp[-6:]) * 1000
+    elif stamp[_NS_AT:-9] == ".":
+        time = int(stamp[:_NS_AT] + stamp[-9:])
+    if not 0 <= time <= MAX_NS:
+        raise ValueError(stamp)
+    return time
+
+
+def _stamp(match: re.Match[str]) -> int:
+    if match["us"]:
+        return int(match["seconds"]) * 1000
+    fraction = match["fraction"]
+    if fraction is None:
+        # A clock that counts (``counter``, ``x86-tsc``): its steps are taken for nanoseconds.
+        return int(match["seconds"])
+    return int(match["seconds"]) * 10**9 + int(fraction.ljust(_FRACTION_DIGITS, "0"))

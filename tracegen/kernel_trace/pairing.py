@@ -2,10 +2,9 @@
 
 An address is handed out again and again; a handle never is. Every allocation gets the
 next number, and a free finds the number that stands for its address now. Frees without
-an allocation are brought before the population (:mod:`.population`); pages that the
-kernel's slab allocator took for itself are left out (:mod:`.slab_pages`); an allocation that
-failed is imported as one that is freed at once, for the model must not keep what the
-kernel never gave.
+an allocation are brought before :class:`Older`; pages that the kernel's slab allocator took
+for itself are left out (:mod:`.slab_pages`); an allocation that failed is imported as one
+that is freed at once, for the model must not keep what the kernel never gave.
 """
 
 from __future__ import annotations
@@ -13,119 +12,112 @@ from __future__ import annotations
 from typing import Final
 
 from allocator.events import KMALLOC as OP_KMALLOC
-from allocator.events import OBJ_ALLOC as OP_OBJ_ALLOC
+from allocator.events import MIN_FREE as OP_MIN_FREE
 from allocator.events import OBJ_FREE as OP_OBJ_FREE
 from allocator.events import PAGE_ALLOC as OP_PAGE_ALLOC
 from allocator.events import PAGE_FREE as OP_PAGE_FREE
 from tracegen.kernel_trace import report as r
-from tracegen.kernel_trace.cache_names import GENERAL, CacheNames, Key, NameSurvey
+from tracegen.kernel_trace.balance import Balance
+from tracegen.kernel_trace.cache_names import Names
 from tracegen.kernel_trace.context import Contexts
-from tracegen.kernel_trace.gfp_text import GfpText
-from tracegen.kernel_trace.lines import (
+from tracegen.kernel_trace.kernel_event import (
+    COMPACT_BEGIN,
     KFREE,
     KMALLOC,
+    KSWAPD_ROUND,
     MARK_VICTIM,
-    OBJ_ALLOC,
-    OBJ_FREE,
-    OUTSIDE,
+    NO_POINTER,
     PAGE_ALLOC,
     PAGE_FREE,
     PAGE_FREE_BATCHED,
+    PCP_DRAIN,
+    PCP_REFILL,
     RECLAIM_BEGIN,
     RECLAIM_END,
     Event,
-    Task,
+    Origin,
+    Page,
+    Shape,
+    Thread,
 )
+from tracegen.kernel_trace.older import Older
 from tracegen.kernel_trace.outbox import Outbox
-from tracegen.kernel_trace.population import Older
 from tracegen.kernel_trace.report import Report
 from tracegen.kernel_trace.slab_pages import SlabPages
 from tracegen.kernel_trace.undecided import Undecided
 
-NULL: Final = frozenset({"0000000000000000", "(nil)", "0x0", "0", "(null)", "00000000"})
-"""How kernels and tools print a null pointer."""
-
-SLAB_FREE_SITES: Final = ("__free_slab", "free_slab", "discard_slab", "__free_memcg_slab")
-"""Where SLUB frees the vector that belongs to a slab, just before the slab's page itself
-(``memcg_free_slab_cgroups``; it does so for slabs without a vector too)."""
-
-COMPACTOR: Final = "kcompactd"
-
 MAX_ORDER: Final = 10
-_MAX_THREADS: Final = 1 << 16
-_IN_TASK: Final = ("", ".")
-_INTERRUPT_KEYS: Final = {"s": 1, "h": 2, "H": 3, "z": 4, "Z": 5, ".": 6, "": 6}
+_NO_ARG: Final = 0
+_ANY_NODE: Final = -1
 
 
 class Pairing:
     """Feed it events in their order; records come out at ``outbox``.
 
-    ``names`` is what names the caches; a :class:`NameSurvey` in its place makes this a
-    first reading, which only learns.
+    ``min_free_kbytes`` is the machine's, 0 if it is not known.
     """
 
     def __init__(
         self,
         outbox: Outbox,
         older: Older,
-        names: CacheNames | NameSurvey,
+        names: Names,
         contexts: Contexts,
-        gfp: GfpText,
         slabs: SlabPages,
         report: Report,
         cpus: int,
         nodes: int,
         last_handle: int,
+        min_free_kbytes: int,
+        balance: Balance | None = None,
     ) -> None:
         self._outbox = outbox
         self._older = older
-        self._names = names if isinstance(names, CacheNames) else None
-        self._survey = names if isinstance(names, NameSurvey) else None
+        self._names = names
         self._contexts = contexts
-        self._gfp = gfp
         self._report = report
         self._cpus = cpus
         self._nodes = nodes
         self._handle = last_handle
-        self._objects: dict[str, tuple[int, int, int, Key]] = {}
-        """Address to (handle, cache id, kind of event, key)."""
-        self._pages: dict[int, tuple[int, int]] = {}
-        """First pfn to (handle, order) of live blocks; handle 0 is a slab's."""
+        self._min_free_kbytes = min_free_kbytes
+        self._objects: dict[int, tuple[int, Shape, int]] = {}
+        """Address to (handle, shape of the allocation, arg it was given)."""
+        self._pages: dict[int, tuple[int, int, int]] = {}
+        """First pfn to (handle, order, kind) of live blocks; handle 0 is a slab's."""
         self._parts: dict[int, int] = {}
         """Handle of a block that is freed in parts to the pages of it still in use."""
-        self._after_slab_free: set[int] = set()
-        self._last_cache: dict[int, str] = {}
         self.highest_pfn = 0
         """Of the pages that were handed out."""
         self.highest_cpu = 0
-        """Of the cpus that the machine does not have."""
         self.folded_cpus = 0
         """Events on cpus that the machine does not have."""
+        self.boosts_ended = 0
+        """Events that say that a watermark boost is over."""
         self.folded_nodes = 0
         """Events that ask for nodes that the machine does not have."""
-        self._do = {
-            OBJ_ALLOC: self._obj_alloc,
-            KMALLOC: self._obj_alloc,
-            PAGE_ALLOC: self._page_alloc,
-            OBJ_FREE: self._obj_free,
-            KFREE: self._obj_free,
-            PAGE_FREE: self._page_free,
-            PAGE_FREE_BATCHED: self._printed_twice,
-            RECLAIM_BEGIN: self._reclaim,
-            RECLAIM_END: self._reclaim,
-            MARK_VICTIM: self._mark_victim,
-        }
-        self._counts = {kind: report.of(kind) for kind in self._do}
-        self.undecided = Undecided(outbox, slabs, self._pages, self._counts[PAGE_ALLOC])
-        self._waiting = self.undecided.waiting
+        self._balance = balance
+        self.undecided = Undecided(outbox, slabs, self._pages, report)
+        self.undecided.balance = balance
 
-    def feed(self, event: Event) -> None:
-        """Take the next event."""
-        kind = event[0]
-        if kind >= OUTSIDE:
-            self._report.of(kind)[r.OUTSIDE_MODEL] += 1
-        else:
-            self._do[kind](event)
+    def feed(self, events: list[Event]) -> None:
+        """Take the next events."""
+        for event in events:
+            shape = event[0]
+            role = shape.role
+            if role <= KMALLOC:
+                self._obj_alloc(event)
+            elif role == PAGE_ALLOC:
+                self._page_alloc(event)
+            elif role <= KFREE:
+                self._obj_free(event)
+            elif role == PAGE_FREE:
+                self._page_free(event)
+            elif role >= PCP_REFILL:
+                self._report.of(shape.kind)[r.OUTSIDE_MODEL] += 1
+                if self._balance is not None and event[3]:
+                    self._weigh(event, self._balance)
+            else:
+                self._note(event)
 
     def finish(self) -> None:
         """Settle what still waits and hand everything on."""
@@ -133,224 +125,196 @@ class Pairing:
         self._outbox.flush()
 
     @property
+    def last_handle(self) -> int:
+        """The last handle that was given."""
+        return self._handle
+
+    @property
     def live(self) -> int:
         """Objects and pages in use now, slabs left out."""
-        return len(self._objects) + sum(1 for handle, _ in self._pages.values() if handle)
+        return len(self._objects) + sum(1 for page in self._pages.values() if page[0])
 
-    def _fold(self, cpu: int) -> int:
-        """A cpu in the place of one that the machine does not have."""
+    def _cpu(self, origin: Origin) -> int:
+        """The event's cpu, or one in the place of a cpu that the machine does not have."""
+        cpu = origin.cpu
         self.highest_cpu = max(self.highest_cpu, cpu)
-        self.folded_cpus += 1
-        return cpu % self._cpus
+        if cpu >= self._cpus:
+            self.folded_cpus += 1
+            return cpu % self._cpus
+        return cpu
 
-    def _new_handle(self) -> int:
-        self._handle += 1
-        return self._handle
+    def _free(self, op: int, handle: int, ts_ns: int, cpu: int, ctx: int) -> None:
+        self._outbox.put(ts_ns, handle, 0, _NO_ARG, cpu, _ANY_NODE, op, ctx)
 
     # Objects.
 
     def _obj_alloc(self, event: Event) -> None:
-        kind, ts_ns, cpu, task, interrupt, fields = event
-        site, ptr, asked, given, gfp_text, node_text, name = fields
-        key = (site or "", asked or "", given or "")
-        size = int(key[2])
-        gfp = self._gfp.mask(gfp_text or "")
-        if self._waiting:
-            self.undecided.object_follows(_thread(task, cpu, interrupt), gfp, size)
-        if cpu >= self._cpus:
-            cpu = self._fold(cpu)
-        cache_id = GENERAL
-        if kind == OBJ_ALLOC:
-            if self._names is not None:
-                cache_id = self._names.of(key, name)
-            elif self._survey is not None:
-                self._survey.allocated(key)
-        handle = self._new_handle()
-        node = int(node_text) if node_text else -1
+        shape, ts_ns, origin, address = event
+        key = shape.key
+        if key is None:
+            return
+        if origin.thread.pages:
+            self.undecided.object_follows(origin.thread, shape.gfp, shape.size)
+        if shape.general:
+            key.op = OP_KMALLOC
+            op, arg = OP_KMALLOC, key.asked
+        else:
+            self._names.allocated(key)
+            op, arg = key.op, key.arg
+        self._handle += 1
+        handle = self._handle
+        node = shape.node
         if node >= self._nodes:
             self.folded_nodes += 1
-            node = -1
-        counts = self._counts[kind]
-        address = ptr or ""
-        if address in NULL:
+            node = _ANY_NODE
+        counts = self._report.of(shape.kind)
+        cpu = self._cpu(origin)
+        if address == NO_POINTER:
             counts[r.FAILED] += 1
         else:
-            before = self._objects.pop(address, None)
+            before = self._objects.get(address)
             if before is not None:
-                self._free_unseen(event, before)
-            self._objects[address] = (handle, cache_id, kind, key)
+                self._free_unseen(ts_ns, cpu, before)
+            self._objects[address] = (handle, shape, arg)
             counts[r.NEVER_FREED] += 1
-        op, arg = (OP_OBJ_ALLOC, cache_id) if cache_id != GENERAL else (OP_KMALLOC, int(key[1]))
-        ctx = self._contexts.of(task, interrupt)
-        put = self._outbox.put
-        put(ts_ns, handle, gfp, arg, cpu, node, op, ctx)
-        if address in NULL:
-            put(ts_ns, handle, 0, 0, cpu, -1, OP_OBJ_FREE, ctx)
+        ctx = self._contexts.of(origin)
+        self._outbox.put(ts_ns, handle, shape.gfp, arg, cpu, node, op, ctx)
+        if address == NO_POINTER:
+            self._free(OP_OBJ_FREE, handle, ts_ns, cpu, origin.bits)
 
-    def _free_unseen(self, event: Event, before: tuple[int, int, int, Key]) -> None:
+    def _free_unseen(self, ts_ns: int, cpu: int, before: tuple[int, Shape, int]) -> None:
         """The address is handed out again: its free was not traced."""
-        counts = self._counts[before[2]]
+        counts = self._report.of(before[1].kind)
         counts[r.NEVER_FREED] -= 1
         counts[r.FREE_UNSEEN] += 1
-        self._outbox.put(event[1], before[0], 0, 0, event[2] % self._cpus, -1, OP_OBJ_FREE, 0)
+        self._free(OP_OBJ_FREE, before[0], ts_ns, cpu, 0)
 
     def _obj_free(self, event: Event) -> None:
-        kind, ts_ns, cpu, task, interrupt, fields = event
-        site = fields[0] or ""
-        address = fields[1] or ""
-        name = fields[2] or "" if kind == OBJ_FREE else ""
-        thread = _thread(task, cpu, interrupt)
-        if self._waiting:
+        shape, ts_ns, origin, address = event
+        thread = origin.thread
+        if thread.pages:
             self.undecided.give_up(thread)
-        self._note_free(thread, site, name)
-        counts = self._counts[kind]
-        if address in NULL:
-            counts[r.NULL_FREE] += 1
+        thread.after_slab_free = shape.of_slab
+        if shape.name:
+            thread.last_cache = shape.name
+        if address == NO_POINTER:
+            self._report.of(shape.kind)[r.NULL_FREE] += 1
             return
         live = self._objects.pop(address, None)
-        if live is None:
-            handle = self._older_object(thread, counts, site, name, address)
-            if not handle:
-                return
-        else:
+        if live is not None:
             handle = live[0]
-            self._pair_object(live, counts, site, name)
-        if cpu >= self._cpus:
-            cpu = self._fold(cpu)
-        ctx = self._contexts.interrupt_bits(interrupt)
-        self._outbox.put(ts_ns, handle, 0, 0, cpu, -1, OP_OBJ_FREE, ctx)
-
-    def _note_free(self, thread: int, site: str, name: str) -> None:
-        """Remember what tells whose page a thread frees next."""
-        if name:
-            if len(self._last_cache) >= _MAX_THREADS:
-                self._last_cache.clear()
-            self._last_cache[thread] = name
-        elif site.startswith(SLAB_FREE_SITES):
-            self._after_slab_free.add(thread)
-            return
-        if self._after_slab_free:
-            self._after_slab_free.discard(thread)
-
-    def _pair_object(
-        self, live: tuple[int, int, int, Key], counts: list[int], site: str, name: str
-    ) -> None:
-        _, cache_id, alloc_kind, key = live
-        counts[r.PAIRED] += 1
-        alloc_counts = self._counts[alloc_kind]
-        alloc_counts[r.NEVER_FREED] -= 1
-        alloc_counts[r.PAIRED] += 1
-        if alloc_kind == KMALLOC:
-            self._older.kfreed(site, int(key[2]))
-        elif name:
-            self._learn(key, cache_id, name)
-
-    def _older_object(
-        self, thread: int, counts: list[int], site: str, name: str, address: str
-    ) -> int:
-        if name:
-            handle = self._older.take_object(name, address)
-            missing = r.BULK if self._older.is_bulk(name) else r.UNMATCHED
+            self._pair_object(live, shape)
+        elif shape.role == KFREE:
+            handle = self._older.kmalloc(shape.kind, shape.site, of_slab=shape.of_slab)
         else:
-            handle = self._older.take_kmalloc(site)
-            missing = r.SLAB_INTERNAL if thread in self._after_slab_free else r.UNMATCHED
-        counts[r.OLDER if handle else missing] += 1
-        return handle
+            handle = self._older.object(shape.kind, shape.name, shape.site, address)
+        if handle:
+            self._free(OP_OBJ_FREE, handle, ts_ns, self._cpu(origin), origin.bits)
 
-    def _learn(self, key: Key, cache_id: int, name: str) -> None:
-        if self._names is not None:
-            self._names.freed(key, cache_id, name)
-        elif self._survey is not None:
-            self._survey.freed(key, name)
+    def _pair_object(self, live: tuple[int, Shape, int], shape: Shape) -> None:
+        _, allocated, arg = live
+        self._report.of(shape.kind)[r.PAIRED] += 1
+        counts = self._report.of(allocated.kind)
+        counts[r.NEVER_FREED] -= 1
+        counts[r.PAIRED] += 1
+        key = allocated.key
+        if key is None:
+            return
+        if not shape.name:
+            self._older.freed(shape.site, key)
+        elif not allocated.general:
+            self._names.freed(key, arg, shape.name)
 
     # Pages.
 
     def _page_alloc(self, event: Event) -> None:
-        _, ts_ns, cpu, task, interrupt, fields = event
-        pfn = int(fields[0] or "0", 0)
-        order = int(fields[1] or "0")
-        gfp = self._gfp.mask(fields[2] or "")
-        thread = _thread(task, cpu, interrupt)
-        if cpu >= self._cpus:
-            cpu = self._fold(cpu)
-        handle = self._new_handle()
-        ctx = self._contexts.of(task, interrupt)
+        shape, ts_ns, origin, pfn = event
+        order = shape.order
+        cpu = self._cpu(origin)
+        self._handle += 1
+        handle = self._handle
+        thread = origin.thread
+        ctx = self._contexts.of(origin)
         if pfn:
             self.highest_pfn = max(self.highest_pfn, pfn)
             before = self._pages.get(pfn)
             if before is not None and before[0]:
-                self._page_free_unseen(event, before)
-            self._pages[pfn] = (handle, order)
-        if self.undecided.take(thread, pfn, order, gfp, handle, ts_ns, cpu, ctx):
-            return
-        counts = self._counts[PAGE_ALLOC]
-        put = self._outbox.put
-        put(ts_ns, handle, gfp, order, cpu, -1, OP_PAGE_ALLOC, ctx)
-        if pfn:
-            counts[r.NEVER_FREED] += 1
+                self._page_free_unseen(ts_ns, cpu, before)
+            self._pages[pfn] = (handle, order, shape.kind)
+        if pfn and self._balance is not None:
+            self._balance.page(ts_ns, order, -(1 << order))
+        waits = self.undecided.may_wait(thread, shape.gfp, order)
+        if waits:
+            place = self._outbox.hold(1 if pfn else 2)
+        self._outbox.put(ts_ns, handle, shape.gfp, order, cpu, _ANY_NODE, OP_PAGE_ALLOC, ctx)
+        if not pfn:
+            self._free(OP_PAGE_FREE, handle, ts_ns, cpu, origin.bits)
+        if waits:
+            page = Page(place, pfn, order, shape.gfp, handle, ts_ns, shape.kind)
+            self.undecided.take(thread, page)
         else:
-            counts[r.FAILED] += 1
-            put(ts_ns, handle, 0, 0, cpu, -1, OP_PAGE_FREE, ctx)
+            self._report.of(shape.kind)[r.NEVER_FREED if pfn else r.FAILED] += 1
 
-    def _page_free_unseen(self, event: Event, before: tuple[int, int]) -> None:
+    def _page_free_unseen(self, ts_ns: int, cpu: int, before: tuple[int, int, int]) -> None:
         """The page is handed out again: its free was not traced."""
         self.undecided.give_up_page(before[0])
-        counts = self._counts[PAGE_ALLOC]
+        counts = self._report.of(before[2])
         counts[r.NEVER_FREED] -= 1
         counts[r.FREE_UNSEEN] += 1
-        self._outbox.put(event[1], before[0], 0, 0, event[2] % self._cpus, -1, OP_PAGE_FREE, 0)
+        self._free(OP_PAGE_FREE, before[0], ts_ns, cpu, 0)
 
     def _page_free(self, event: Event) -> None:
-        _, ts_ns, cpu, task, interrupt, fields = event
-        pfn = int(fields[0] or "0", 0)
-        order = int(fields[1] or "0")
-        thread = _thread(task, cpu, interrupt)
-        if self._waiting:
+        shape, ts_ns, origin, pfn = event
+        thread = origin.thread
+        if thread.pages:
             self.undecided.give_up(thread)
-        of_slab = thread in self._after_slab_free
-        if of_slab:
-            self._after_slab_free.discard(thread)
+        of_slab = thread.after_slab_free
+        thread.after_slab_free = False
         live = self._pages.get(pfn)
-        if live is not None and live[0] and self._waiting:
+        if live is not None and self.undecided.any:
             self.undecided.give_up_page(live[0])
-        counts = self._counts[PAGE_FREE]
-        if task[1].startswith(COMPACTOR) and interrupt in _IN_TASK:
-            self._moved(pfn, counts)
+        if self._balance is not None:
+            self._balance.page(ts_ns, shape.order, 1 << shape.order)
+        if origin.compactor or (thread.compacting and origin.in_task):
+            self._moved(shape.kind, pfn)
+            if self._balance is not None:
+                self._balance.moved.add(ts_ns, 1 << shape.order)
             return
-        handles = self._freed_handles(pfn, order, thread, counts, of_slab=of_slab)
-        if not handles:
-            return
-        if cpu >= self._cpus:
-            cpu = self._fold(cpu)
-        ctx = self._contexts.interrupt_bits(interrupt)
-        for handle in handles:
-            self._outbox.put(ts_ns, handle, 0, 0, cpu, -1, OP_PAGE_FREE, ctx)
+        cpu = self._cpu(origin)
+        for handle in self._freed(shape, pfn, thread, ts_ns, of_slab=of_slab):
+            self._free(OP_PAGE_FREE, handle, ts_ns, cpu, origin.bits)
 
-    def _freed_handles(
-        self, pfn: int, order: int, thread: int, counts: list[int], *, of_slab: bool
+    def _freed(
+        self, shape: Shape, pfn: int, thread: Thread, ts_ns: int, *, of_slab: bool
     ) -> tuple[int, ...]:
         """The handles that a free of this page frees; counts the event."""
-        live = self._pages.pop(pfn, None)
+        order = shape.order
+        live = self._pages.get(pfn)
         if live is None:
             head = self._block_around(pfn)
             if head:
-                return self._free_part(head, order, counts)
-            return self._older_pages(pfn, order, thread, counts, of_slab=of_slab)
-        handle, had = live
-        if not handle:
-            counts[r.SLAB_INTERNAL] += 1
+                return self._free_part(shape.kind, head, order)
+            if of_slab:
+                if self._balance is not None:
+                    self._balance.older_slab(ts_ns, order)
+                return self._older.slab_page(shape.kind, thread.last_cache, pfn, order)
+            return self._older.pages(shape.kind, pfn, order)
+        if live[0] and order < live[1]:
+            return self._free_part(shape.kind, pfn, order)
+        del self._pages[pfn]
+        if not live[0]:
+            if self._balance is not None:
+                self._balance.slab.add(ts_ns, -(1 << order))
+            self._report.of(shape.kind)[r.SLAB_INTERNAL] += 1
             return ()
-        if order < had:
-            self._pages[pfn] = live
-            return self._free_part(pfn, order, counts)
-        self._pair_page(counts)
-        return (handle,)
+        self._pair_page(shape.kind, live[2])
+        return (live[0],)
 
-    def _pair_page(self, counts: list[int]) -> None:
+    def _pair_page(self, kind: int, alloc_kind: int) -> None:
+        self._report.of(kind)[r.PAIRED] += 1
+        counts = self._report.of(alloc_kind)
+        counts[r.NEVER_FREED] -= 1
         counts[r.PAIRED] += 1
-        alloc_counts = self._counts[PAGE_ALLOC]
-        alloc_counts[r.NEVER_FREED] -= 1
-        alloc_counts[r.PAIRED] += 1
 
     def _block_around(self, pfn: int) -> int:
         """First pfn of the live block that the page lies in, or 0."""
@@ -361,67 +325,70 @@ class Pairing:
                 return head
         return 0
 
-    def _free_part(self, head: int, order: int, counts: list[int]) -> tuple[int, ...]:
+    def _free_part(self, kind: int, head: int, order: int) -> tuple[int, ...]:
         """Part of a split block is freed; the model frees it whole, with the last part."""
-        handle, had = self._pages[head]
+        handle, had, alloc_kind = self._pages[head]
         left = self._parts.pop(handle, 1 << had) - (1 << order)
         if left > 0:
             self._parts[handle] = left
-            counts[r.PAIRED] += 1
+            self._report.of(kind)[r.PAIRED] += 1
             return ()
         del self._pages[head]
-        self._pair_page(counts)
+        self._pair_page(kind, alloc_kind)
         return (handle,)
 
-    def _older_pages(
-        self, pfn: int, order: int, thread: int, counts: list[int], *, of_slab: bool
-    ) -> tuple[int, ...]:
-        if of_slab:
-            taken = self._older.take_slab_page(self._last_cache.get(thread, ""), pfn, order)
-        else:
-            taken = self._older.take_pages(pfn, order)
-        if taken is None:
-            counts[r.SLAB_INTERNAL] += 1
-            return ()
-        counts[r.OLDER if taken else r.UNMATCHED] += 1
-        return tuple(taken)
-
-    def _moved(self, pfn: int, counts: list[int]) -> None:
+    def _moved(self, kind: int, pfn: int) -> None:
         """Compaction frees a page: what was in it lies elsewhere now, or nothing was.
 
         It takes the pages it moves things to straight from the free lists, unseen, and
         frees those it did not need. Either way as much is in use after as before.
         """
-        counts[r.MOVED] += 1
+        self._report.of(kind)[r.MOVED] += 1
         live = self._pages.pop(pfn, None)
         if live is not None and live[0]:
-            alloc_counts = self._counts[PAGE_ALLOC]
-            alloc_counts[r.NEVER_FREED] -= 1
-            alloc_counts[r.PAIRED] += 1
+            counts = self._report.of(live[2])
+            counts[r.NEVER_FREED] -= 1
+            counts[r.PAIRED] += 1
             self._older.keep_moved(live[1], live[0])
 
     # The rest.
 
-    def _printed_twice(self, event: Event) -> None:
-        self._counts[event[0]][r.TWICE] += 1
+    @staticmethod
+    def _weigh(event: Event, balance: Balance) -> None:
+        """Pages go from the free lists to the per-cpu lists, or back."""
+        shape, ts_ns, _, _ = event
+        if shape.role == PCP_REFILL:
+            balance.page(ts_ns, shape.order, 1 << shape.order)
+        elif shape.role == PCP_DRAIN:
+            balance.page(ts_ns, shape.order, -(1 << shape.order))
 
-    def _reclaim(self, event: Event) -> None:
-        kind, _, cpu, task, interrupt, _ = event
-        self._counts[kind][r.CONTEXT] += 1
-        if self._waiting:
-            self.undecided.give_up(_thread(task, cpu, interrupt))
-        if kind == RECLAIM_BEGIN:
-            self._contexts.reclaim_begins(task[0])
+    def _note(self, event: Event) -> None:
+        """An event that tells something about later ones, or nothing new."""
+        shape, ts_ns, origin, address = event
+        role = shape.role
+        if role == PAGE_FREE_BATCHED:
+            self._report.of(shape.kind)[r.TWICE] += 1
+            return
+        self._report.of(shape.kind)[r.CONTEXT] += 1
+        thread = origin.thread
+        if thread.pages:
+            self.undecided.give_up(thread)
+        if role == RECLAIM_BEGIN:
+            self._contexts.reclaim_begins(thread)
+        elif role == RECLAIM_END:
+            self._contexts.reclaim_ends(thread)
+        elif role == MARK_VICTIM:
+            self._contexts.oom_kills(address)
+        elif role == KSWAPD_ROUND:
+            self._end_boost(ts_ns)
         else:
-            self._contexts.reclaim_ends(task[0])
+            thread.compacting = role == COMPACT_BEGIN
 
-    def _mark_victim(self, event: Event) -> None:
-        self._counts[event[0]][r.CONTEXT] += 1
-        self._contexts.oom_kills(int(event[5][0] or "0"))
+    def _end_boost(self, ts_ns: int) -> None:
+        """Set the watermarks again, which is how a trace can say that a boost is over.
 
-
-def _thread(task: Task, cpu: int, interrupt: str) -> int:
-    """One number for what runs by itself: a task, or the interrupts of a cpu."""
-    if interrupt in _IN_TASK and task[0]:
-        return task[0]
-    return -(cpu * 8 + _INTERRUPT_KEYS[interrupt])
+        The model's kswapd never runs, so nothing else would end it there.
+        """
+        if self._min_free_kbytes:
+            self.boosts_ended += 1
+            self._outbox.put(ts_ns, 0, 0, self._min_free_kbytes, 0, _ANY_NODE, OP_MIN_FREE, 0)

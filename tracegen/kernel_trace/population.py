@@ -5,25 +5,27 @@ model would be an empty machine, never under pressure, and frees of older things
 nothing to free. So a trace of ours opens with a prelude that allocates it, under
 handles that later frees of unknown addresses take one by one.
 
-How much of what: a file is read twice, and the first reading counts exactly what will
-be freed (:class:`Demand`). A pipe is read once; it gets objects as /proc/slabinfo counts them,
-up to a bound, and single pages. The rest of what was in use, and is never freed, stands
-as large blocks. Pages that the model's own slab allocator will take for the objects are
-left out of that.
+How much of what: when a trace is read whole first, exactly what it will free
+(:mod:`.ledger`). A live trace gets objects as /proc/slabinfo counts them, up to a bound, and
+single pages. The rest of what was in use, and is never freed, stands as large blocks. Pages
+that the model's own slab allocator will take for the objects are left out of that.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Final, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from allocator.events import KMALLOC, MARK, MIN_FREE, OBJ_ALLOC, PAGE_ALLOC
+from allocator.events import KMALLOC, MARK, MIN_FREE, OBJ_ALLOC, OBJ_FREE, PAGE_ALLOC, PAGE_FREE
 from allocator.gfp import encode
-from tracegen.batch import RECORD
+from tracegen.kernel_trace import report as r
 from tracegen.kernel_trace.cache_names import GENERAL, CacheTable
+from tracegen.kernel_trace.gfp_text import FLAVOUR
+from tracegen.kernel_trace.kernel_event import Key
+from tracegen.kernel_trace.older import Older, Plan, ZoneUse
+from tracegen.kernel_trace.outbox import Outbox
+from tracegen.kernel_trace.proc import CacheUse
+from tracegen.kernel_trace.report import Report
 from tracegen.kernel_trace.slab_pages import PAGE_BYTES, SlabPages
 
 ZONE_MASKS: Final = ("GFP_KERNEL|__GFP_DMA", "GFP_KERNEL|__GFP_DMA32", "GFP_KERNEL")
@@ -40,193 +42,81 @@ MAX_POOL_OBJECTS: Final = 128
 """Objects of one cache that a pipe's prelude allocates."""
 MAX_POOL_PAGES: Final = 1 << 16
 """Single pages of one zone that a pipe's prelude allocates."""
+MAX_SPARE_SLOTS: Final = 1 << 10
+"""Free slots of one cache that a prelude makes."""
+BOOSTED: Final = 2048
+"""The last pages of a zone, which a boost of its watermarks (two pageblocks) could deny."""
 BEGIN_LABEL: Final = "the trace begins"
 
 _MAX_SEEN: Final = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class ZoneUse:
-    """A zone: its place, the pages the page allocator owns, and how many are free.
-
-    ``free`` None means that nothing is known: only what is freed later is allocated.
-    """
-
-    node: int
-    zone: int
-    first_pfn: int
-    end_pfn: int
-    managed: int
-    free: int | None
-
-
-@dataclass(slots=True)
-class Plan:
-    """What the prelude allocates for later frees to take."""
-
-    objects: dict[str, int] = field(default_factory=dict)
-    """Objects by name of cache."""
-    kmallocs: dict[int, int] = field(default_factory=dict)
-    """Objects of the general caches by size in bytes."""
-    pages: dict[tuple[int, int], int] = field(default_factory=dict)
-    """Blocks by (index of the zone, order)."""
-    sites: dict[str, int] = field(default_factory=dict)
-    """Size in bytes of what is freed by kfree from a call site."""
-    bulk: set[str] = field(default_factory=set)
-    """Caches whose objects also come from bulk allocation, unseen."""
-    learns: bool = False
-    """The plan was made without having read the trace."""
-
-
-class Older(Protocol):
-    """Where the free of an unknown address is brought before."""
-
-    def take_object(self, name: str, ptr: str) -> int:
-        """The handle of an older object of a cache, or 0."""
-
-    def take_kmalloc(self, site: str) -> int:
-        """The handle of an older object of a general cache, or 0."""
-
-    def take_pages(self, pfn: int, order: int) -> Sequence[int]:
-        """The handles of older pages, 2^order in all, or none."""
-
-    def take_slab_page(self, name: str, pfn: int, order: int) -> Sequence[int] | None:
-        """The same for a slab's page; None if the model's slab allocator holds it."""
-
-    def is_bulk(self, name: str) -> bool:
-        """Tell whether objects of the cache also come from bulk allocation."""
-
-    def keep_moved(self, order: int, handle: int) -> None:
-        """Compaction moved a block: a free of its unknown new place will want the handle."""
-
-    def kfreed(self, site: str, size: int) -> None:
-        """An object of ``size`` bytes was freed by kfree from ``site``."""
-
-
-class ZonesByPfn:
-    """Finds the zone in which a page lies."""
-
-    def __init__(self, zones: Sequence[ZoneUse]) -> None:
-        self._order = sorted(range(len(zones)), key=lambda index: zones[index].first_pfn)
-        self._starts = [zones[index].first_pfn for index in self._order]
-
-    def of(self, pfn: int) -> int:
-        """The index of the zone; the nearest one for a pfn outside of all."""
-        return self._order[max(bisect_right(self._starts, pfn) - 1, 0)]
-
-
-class Demand:
-    """Stands in for the population while a file is read first: counts what is asked for."""
-
-    def __init__(self, zones: Sequence[ZoneUse]) -> None:
-        self._zones = ZonesByPfn(zones)
-        self._objects: Counter[str] = Counter()
-        self._kmallocs: Counter[str] = Counter()
-        self._pages: Counter[tuple[int, int]] = Counter()
-        self._slab_pages: dict[str, Counter[tuple[int, int]]] = {}
-        self._sites: dict[str, Counter[int]] = {}
-        self._moved: Counter[int] = Counter()
-        self._seen: set[str] = set()
-        self._bulk: set[str] = set()
-
-    def take_object(self, name: str, ptr: str) -> int:
-        """Count an object; an address freed twice, unallocated, gives bulk allocation away."""
-        if ptr in self._seen:
-            self._bulk.add(name)
-        elif len(self._seen) < _MAX_SEEN:
-            self._seen.add(ptr)
-        self._objects[name] += 1
-        return 0
-
-    def take_kmalloc(self, site: str) -> int:
-        """Count an object."""
-        self._kmallocs[site] += 1
-        return 0
-
-    def take_pages(self, pfn: int, order: int) -> Sequence[int]:
-        """Count a block, unless one that compaction moved will be it."""
-        if self._moved[order]:
-            self._moved[order] -= 1
-        else:
-            self._pages[self._zones.of(pfn), order] += 1
-        return ()
-
-    def take_slab_page(self, name: str, pfn: int, order: int) -> Sequence[int] | None:
-        """Count a slab; whose it is will be known at the end."""
-        self._slab_pages.setdefault(name, Counter())[self._zones.of(pfn), order] += 1
-        return ()
-
-    def is_bulk(self, name: str) -> bool:
-        """Tell what is known so far."""
-        return name in self._bulk
-
-    def keep_moved(self, order: int, handle: int) -> None:  # noqa: ARG002
-        """Count a moved block."""
-        self._moved[order] += 1
-
-    def kfreed(self, site: str, size: int) -> None:
-        """Learn what a call site frees."""
-        self._sites.setdefault(site, Counter())[size] += 1
-
-    def plan(self) -> Plan:
-        """What the frees of the whole trace will take."""
-        plan = Plan(bulk=set(self._bulk))
-        for name, count in self._objects.items():
-            if name not in self._bulk:
-                plan.objects[name] = count
-        for site, sizes in self._sites.items():
-            plan.sites[site] = sizes.most_common(1)[0][0]
-        for site, count in self._kmallocs.items():
-            size = plan.sites.get(site)
-            if size is not None:
-                plan.kmallocs[size] = plan.kmallocs.get(size, 0) + count
-        pages = Counter(self._pages)
-        for name, slabs in self._slab_pages.items():
-            if name not in plan.objects:
-                pages.update(slabs)
-        plan.pages = dict(pages)
-        return plan
-
-
 def plan_unread(
-    zones: Sequence[ZoneUse], active: Mapping[str, int], general: Mapping[int, int]
+    zones: Sequence[ZoneUse], uses: Mapping[str, CacheUse], general: Mapping[int, CacheUse]
 ) -> Plan:
-    """A plan for a pipe: from what /proc/slabinfo counts, bounded.
+    """A plan for a live trace: from what /proc/slabinfo counts, bounded.
 
-    ``active`` are objects in use by name of cache, ``general`` those of the general
-    caches by size in bytes.
+    ``uses`` is what is in the caches by name, ``general`` in the general ones by size.
     """
     plan = Plan(learns=True)
-    plan.objects = {name: min(count, MAX_POOL_OBJECTS) for name, count in active.items() if count}
-    plan.kmallocs = {size: min(count, MAX_POOL_OBJECTS) for size, count in general.items() if count}
+    plan.objects = {name: min(u.active, MAX_POOL_OBJECTS) for name, u in uses.items() if u.active}
+    plan.kmallocs = {
+        size: min(u.active, MAX_POOL_OBJECTS) for size, u in general.items() if u.active
+    }
     for index, zone in enumerate(zones):
         if zone.free is not None:
             plan.pages[index, 0] = min(zone.managed - zone.free, MAX_POOL_PAGES)
     return plan
 
 
-class Population:
-    """The handles of what was in use, and the prelude that allocates it.
+def plan_spare(
+    plan: Plan, uses: Mapping[str, CacheUse], general: Mapping[int, CacheUse], cpus: int
+) -> None:
+    """Add the free slots that SLUB holds back on each cpu, which slabinfo counts as in use.
 
-    ``min_free_kbytes`` is the machine's own, set again when the prelude is over.
+    A cpu has a slab of its own and a list of partial ones with ``cpu_partial`` free slots at most.
+    Half of what fits on average is free: over the run that the sample is cut from, the model then
+    has as many slab pages as the kernel, give or take 90; without it 140 to 190 more.
     """
+    plan.spare_objects = {n: _spare_slots(use, cpus) for n, use in uses.items() if use.active}
+    plan.spare_kmallocs = {n: _spare_slots(use, cpus) for n, use in general.items() if use.active}
+
+
+def _spare_slots(use: CacheUse, cpus: int) -> int:
+    slots = cpus * (use.per_slab + use.cpu_partial) // 4
+    return min(slots, use.active, MAX_SPARE_SLOTS)
+
+
+class Population(Older):
+    """The handles of what was in use, and the prelude that allocates it."""
 
     def __init__(
-        self, plan: Plan, zones: Sequence[ZoneUse], caches: CacheTable, slabs: SlabPages
+        self,
+        report: Report,
+        plan: Plan,
+        zones: Sequence[ZoneUse],
+        caches: CacheTable,
+        slabs: SlabPages,
+        cpus: int,
     ) -> None:
+        super().__init__(report, zones)
         self._plan = plan
         self._zones = zones
-        self._zone_of = ZonesByPfn(zones)
         self._caches = caches
+        self._cpus = cpus
         self.last_handle = 0
         self._objects: dict[str, list[int]] = {}
         self._kmallocs: dict[int, list[int]] = {}
         self._pages: dict[tuple[int, int], list[int]] = {}
-        self._moved: dict[int, list[int]] = {}
         self._sites = dict(plan.sites)
-        self._seen: set[str] = set()
+        self._seen: set[int] = set()
         self.blocks: list[tuple[int, int, int]] = []
         """Blocks that are never freed: (index of the zone, order, how many)."""
+        self._spare: list[tuple[int, int, int, int]] = []
+        """Objects of which every second is freed at once: (op, arg, first handle, how many)."""
+        self._per_cpu: list[tuple[int, int, int]] = []
+        """Pages that are freed at once, to the per-cpu lists: (index of the zone, first, how
+        many)."""
         self._build(slabs)
 
     def _build(self, slabs: SlabPages) -> None:
@@ -239,6 +129,7 @@ class Population:
         for size, count in self._plan.kmallocs.items():
             self._kmallocs[size] = self._handles(count)
             slab_pages += _pages_for(count, size, slabs)
+        slab_pages += self._build_spare(slabs)
         # Where objects come from: the highest zone that has pages.
         highest = max(
             (index for index, zone in enumerate(self._zones) if zone.managed),
@@ -248,13 +139,33 @@ class Population:
         for index, zone in enumerate(self._zones):
             self._fill(index, zone, slab_pages if index == highest else 0)
 
+    def _build_spare(self, slabs: SlabPages) -> int:
+        """Slabs that begin half empty; return how many pages they take."""
+        pages = 0
+        for name, slots in self._plan.spare_objects.items():
+            cache_id = self._caches.find(name)
+            if cache_id is not None and cache_id != GENERAL:
+                pages += self._half_empty(
+                    OBJ_ALLOC, cache_id, self._caches.specs[cache_id].size, slots, slabs
+                )
+        for size, slots in self._plan.spare_kmallocs.items():
+            pages += self._half_empty(KMALLOC, size, size, slots, slabs)
+        return pages
+
+    def _half_empty(self, op: int, arg: int, size: int, slots: int, slabs: SlabPages) -> int:
+        first, end = self._handles(2 * slots)
+        self._spare.append((op, arg, first, end - first))
+        return _pages_for(2 * slots, size, slabs)
+
     def _fill(self, index: int, zone: ZoneUse, slab_pages: int) -> None:
         wanted = {order: n for (at, order), n in self._plan.pages.items() if at == index}
         if zone.free is None:
             for order, count in wanted.items():
                 self._pages[index, order] = self._handles(count)
             return
-        rest = max(zone.managed - zone.free - slab_pages, 0)
+        rest = max(zone.managed - zone.free - zone.pcp - slab_pages, 0)
+        if zone.pcp:
+            self._per_cpu.append((index, self._handles(zone.pcp)[0], zone.pcp))
         for order in sorted(wanted, reverse=True):
             count = min(wanted[order], rest >> order)
             rest -= count << order
@@ -273,94 +184,143 @@ class Population:
         self.last_handle += count
         return [first, first + count]
 
-    def take_object(self, name: str, ptr: str) -> int:
-        """The handle of an older object of a cache, or 0."""
+    def object(self, kind: int, name: str, site: str, ptr: int) -> int:
+        """An object of the cache ``name``; empty where the kernel does not name it."""
+        whose = name or site
         if self._plan.learns:
             if ptr in self._seen:
-                self._plan.bulk.add(name)
+                self._plan.bulk.add(whose)
             elif len(self._seen) < _MAX_SEEN:
                 self._seen.add(ptr)
-        return _take(self._objects.get(name))
+        handle = _take(self._objects.get(name)) if name else self._of_site(site)
+        missing = r.BULK if whose in self._plan.bulk else r.UNMATCHED
+        self.report.of(kind)[r.OLDER if handle else missing] += 1
+        return handle
 
-    def take_kmalloc(self, site: str) -> int:
-        """The handle of an older object of a general cache, or 0."""
-        size = self._sites.get(site)
-        return _take(self._kmallocs.get(size)) if size is not None else 0
+    def kmalloc(self, kind: int, site: str, *, of_slab: bool) -> int:
+        """An object of a general cache, or (``of_slab``) what belonged to an older slab."""
+        handle = 0 if site in self._plan.bulk else self._of_site(site)
+        missing = r.UNMATCHED
+        if of_slab:
+            missing = r.SLAB_INTERNAL
+        elif site in self._plan.bulk:
+            missing = r.BULK
+        self.report.of(kind)[r.OLDER if handle else missing] += 1
+        return handle
 
-    def take_pages(self, pfn: int, order: int) -> Sequence[int]:
-        """The handles of older pages, 2^order in all, or none."""
-        moved = self._moved.get(order)
-        if moved:
-            return (moved.pop(),)
-        index = self._zone_of.of(pfn)
-        handle = _take(self._pages.get((index, order)))
-        if handle:
-            return (handle,)
+    def _of_site(self, site: str) -> int:
+        name, size = self._sites.get(site, ("", 0))
+        return _take(self._objects.get(name) if name else self._kmallocs.get(size))
+
+    def pages(self, kind: int, pfn: int, order: int) -> tuple[int, ...]:
+        """Pages, 2^order in all; those that compaction moved first."""
+        moved = self.take_moved(order)
+        index = self.zone_of.of(pfn)
+        handle = moved or _take(self._pages.get((index, order)))
+        handles: tuple[int, ...] = (handle,) if handle else ()
         pool = self._pages.get((index, 0))
-        if order and pool and pool[1] - pool[0] >= 1 << order:
-            return [_take(pool) for _ in range(1 << order)]
-        return ()
+        if not handle and order and pool and pool[1] - pool[0] >= 1 << order:
+            # A live trace's prelude has only single ones.
+            handles = tuple(_take(pool) for _ in range(1 << order))
+        self.report.of(kind)[r.OLDER if handles else r.UNMATCHED] += 1
+        return handles
 
-    def take_slab_page(self, name: str, pfn: int, order: int) -> Sequence[int] | None:
+    def pages_of(self, kind: int, zone: int, order: int) -> int:
+        """A block of the zone with this index."""
+        handle = _take(self._pages.get((zone, order)))
+        self.report.of(kind)[r.OLDER if handle else r.UNMATCHED] += 1
+        return handle
+
+    def slab_page(self, kind: int, name: str, pfn: int, order: int) -> tuple[int, ...]:
         """None as long as the model has older objects of the cache, else older pages."""
+        if self._holds(name):
+            self.report.of(kind)[r.SLAB_INTERNAL] += 1
+            return ()
+        return self.pages(kind, pfn, order)
+
+    def slab_page_of(self, kind: int, name: str, zone: int, order: int) -> int:
+        """The same in the zone with this index."""
+        if self._holds(name):
+            self.report.of(kind)[r.SLAB_INTERNAL] += 1
+            return 0
+        return self.pages_of(kind, zone, order)
+
+    def _holds(self, name: str) -> bool:
         objects = self._objects.get(name)
-        if objects is not None and (not self._plan.learns or objects[0] < objects[1]):
-            return None
-        return self.take_pages(pfn, order)
+        return objects is not None and (not self._plan.learns or objects[0] < objects[1])
 
-    def is_bulk(self, name: str) -> bool:
-        """Tell whether objects of the cache also come from bulk allocation."""
-        return name in self._plan.bulk
-
-    def keep_moved(self, order: int, handle: int) -> None:
-        """Compaction moved a block: a free of its unknown new place will want the handle."""
-        self._moved.setdefault(order, []).append(handle)
-
-    def kfreed(self, site: str, size: int) -> None:
-        """An object of ``size`` bytes was freed by kfree from ``site``."""
+    def freed(self, site: str, key: Key) -> None:
+        """Learn what a call site frees."""
         if self._plan.learns and len(self._sites) < _MAX_SEEN:
-            self._sites[site] = size
+            if key.op == KMALLOC:
+                self._sites[site] = ("", key.size)
+            else:
+                self._sites[site] = (self._caches.specs[key.arg].name, 0)
 
-    def prelude(self, ts_ns: int, flavour: str, min_free_kbytes: int) -> Iterator[bytes]:
-        """Yield the records that bring the machine to where the trace begins.
+    def prelude(self, outbox: Outbox, ts_ns: int, min_free_kbytes: int) -> None:
+        """Put the events that bring the machine to where the trace begins.
 
-        ``min_free_kbytes`` 0 is the kernel's own formula, which needs no event.
+        ``min_free_kbytes``, the machine's own, is set again when that is over; 0 is the
+        kernel's own formula, which needs no event.
         """
+        lowest = min(LOWEST_MIN_FREE_KBYTES, min_free_kbytes)
         if min_free_kbytes:
-            lowest = min(LOWEST_MIN_FREE_KBYTES, min_free_kbytes)
-            yield _record(ts_ns, 0, 0, lowest, -1, MIN_FREE)
-        yield from self._blocks_first(ts_ns, flavour)
-        plain = encode("GFP_KERNEL", flavour)
+            outbox.put(ts_ns, 0, 0, lowest, 0, -1, MIN_FREE, 0)
+        self._put_blocks(outbox, ts_ns)
+        self._put_objects(outbox, ts_ns)
+        movable = encode("__GFP_MOVABLE", FLAVOUR)
+        pools = [
+            (index, order, first, end, movable)
+            for (index, order), (first, end) in sorted(
+                self._pages.items(), key=lambda pool: -pool[0][1]
+            )
+        ]
+        pools += [(index, 0, first, first + count, 0) for index, first, count in self._per_cpu]
+        for index, order, first, end, mobility in pools:
+            mask = self._mask(index) | mobility
+            node = self._zones[index].node
+            for handle in range(first, end):
+                if lowest and (end - handle) << order <= BOOSTED and (end - handle) % 4 == 0:
+                    # Where types of pages mix, watermarks get boosted, which this takes back.
+                    outbox.put(ts_ns, 0, 0, lowest, 0, -1, MIN_FREE, 0)
+                outbox.put(ts_ns, handle, mask, order, 0, node, PAGE_ALLOC, 0)
+        if min_free_kbytes:
+            outbox.put(ts_ns, 0, 0, min_free_kbytes, 0, -1, MIN_FREE, 0)
+        for _, first, count in self._per_cpu:
+            # How many pages a per-cpu list may hold follows from the watermarks.
+            for handle in range(first, first + count):
+                outbox.put(ts_ns, handle, 0, 0, handle % self._cpus, -1, PAGE_FREE, 0)
+        outbox.put(ts_ns, 0, 0, 0, 0, -1, MARK, 0)
+
+    def _put_blocks(self, outbox: Outbox, ts_ns: int) -> None:
+        """What is never freed; it comes first, while memory is in large pieces."""
+        for index, order, count in self.blocks:
+            mask = self._mask(index)
+            node = self._zones[index].node
+            for _ in range(count):
+                self.last_handle += 1
+                outbox.put(ts_ns, self.last_handle, mask, order, 0, node, PAGE_ALLOC, 0)
+
+    def _put_objects(self, outbox: Outbox, ts_ns: int) -> None:
+        plain = encode("GFP_KERNEL", FLAVOUR)
         for name, handles in self._objects.items():
             cache_id = self._caches.find(name)
             for handle in range(*handles):
-                yield _record(ts_ns, handle, plain, cache_id or 0, -1, OBJ_ALLOC)
+                outbox.put(ts_ns, handle, plain, cache_id or 0, 0, -1, OBJ_ALLOC, 0)
         for size, handles in self._kmallocs.items():
             for handle in range(*handles):
-                yield _record(ts_ns, handle, plain, size, -1, KMALLOC)
-        movable = encode("__GFP_MOVABLE", flavour)
-        for (index, order), handles in sorted(self._pages.items(), key=lambda pool: -pool[0][1]):
-            mask = self._mask(index, flavour) | movable
-            for handle in range(*handles):
-                yield _record(ts_ns, handle, mask, order, self._zones[index].node, PAGE_ALLOC)
-        if min_free_kbytes:
-            yield _record(ts_ns, 0, 0, min_free_kbytes, -1, MIN_FREE)
-        yield _record(ts_ns, 0, 0, 0, -1, MARK)
+                outbox.put(ts_ns, handle, plain, size, 0, -1, KMALLOC, 0)
+        for op, arg, first, count in self._spare:
+            for handle in range(first, first + count):
+                outbox.put(ts_ns, handle, plain, arg, 0, -1, op, 0)
+            for handle in range(first, first + count, 2):
+                outbox.put(ts_ns, handle, 0, 0, 0, -1, OBJ_FREE, 0)
 
-    def _blocks_first(self, ts_ns: int, flavour: str) -> Iterator[bytes]:
-        """What is never freed, while memory is in large pieces."""
-        for index, order, count in self.blocks:
-            mask = self._mask(index, flavour)
-            for _ in range(count):
-                self.last_handle += 1
-                node = self._zones[index].node
-                yield _record(ts_ns, self.last_handle, mask, order, node, PAGE_ALLOC)
-
-    def _mask(self, index: int, flavour: str) -> int:
+    def _mask(self, index: int) -> int:
         """A mask that takes pages of this zone and, where there are several nodes, node."""
-        mask = encode(ZONE_MASKS[self._zones[index].zone], flavour)
+        mask = encode(ZONE_MASKS[self._zones[index].zone], FLAVOUR)
         if len({zone.node for zone in self._zones}) > 1:
-            mask |= encode("__GFP_THISNODE", flavour)
+            mask |= encode("__GFP_THISNODE", FLAVOUR)
         return mask
 
 
@@ -373,10 +333,7 @@ def _take(handles: list[int] | None) -> int:
 
 def _pages_for(count: int, size: int, slabs: SlabPages) -> int:
     """Pages that so many objects take, packed as SLUB packs them."""
-    order, _ = slabs.orders(size)
+    orders, _ = slabs.orders(size)
+    order = min(orders)
     per_slab = max((PAGE_BYTES << order) // size, 1)
     return -(-count // per_slab) << order
-
-
-def _record(ts_ns: int, handle: int, gfp: int, arg: int, node: int, op: int) -> bytes:
-    return RECORD.pack(ts_ns, handle, gfp, arg, 0, node, op, 0, 0)

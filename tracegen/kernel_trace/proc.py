@@ -1,9 +1,9 @@
 """The machine a trace was taken on, from its /proc and /sys files.
 
 ``zoneinfo`` gives zones, pages and cpus, ``slabinfo`` the caches and what is in them,
-``sys_kernel_slab`` (one line a cache, see docs/IMPORT.md) their alignment, and
-``min_free_kbytes`` the reserve. A folder may hold copies under the names ``proc_zoneinfo``,
-``proc_slabinfo``, ``proc_sys_vm``, or be /proc itself.
+``sys_kernel_slab`` (one line a cache, see docs/IMPORT.md, or a copy of /sys/kernel/slab) their
+alignment, ``min_free_kbytes`` the reserve and ``version`` the kernel. A folder may hold copies
+under the names ``proc_zoneinfo``, ``proc_slabinfo``, ``proc_sys_vm``, or be /proc itself.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from allocator.config import ConfigError, MachineConfig
 from allocator.object_allocator import SLAB_RECLAIM_ACCOUNT
 from tracegen.errors import PfmemdError, shown
 from tracegen.kernel_trace.cache_names import GENERAL_PREFIXES, CacheTable
-from tracegen.kernel_trace.population import ZoneUse
+from tracegen.kernel_trace.older import ZoneUse
 
 ZONE_INDEX: Final = {"DMA": 0, "DMA32": 1, "Normal": 2}
 """Zones of the model; Movable and Device are left out when they are empty."""
 
 MAX_FILE_BYTES: Final = 16 << 20
+_PIECE: Final = 64 << 10
 
 _DMA_END: Final = 1 << 12
 _DMA32_END: Final = 1 << 20
@@ -32,12 +33,34 @@ _PAGES_PER_KBYTE_SHIFT: Final = 2
 
 _ZONE: Final = re.compile(r"Node (\d+), zone +(\w+)")
 _CPU: Final = re.compile(r"\s+cpu: (\d+)")
-_COUNT: Final = re.compile(r"\s+(?:pages )?(free|min|spanned|managed|present|start_pfn):?\s+(\d+)$")
-_SLABINFO: Final = re.compile(r"(\S+) +(\d+) +(\d+) +(\d+) +(\d+) +(\d+) :")
+_PCP: Final = re.compile(r"\s+count: +(\d+)")
+_COUNT: Final = re.compile(
+    r"\s+(?:pages )?(free|boost|min|spanned|managed|present|start_pfn):?\s+(\d+)$"
+)
+_SLABINFO: Final = re.compile(
+    r"(\S.*?) +(\d+) +(\d+) +(\d+) +(\d+) +(\d+)"
+    r" : tunables +(\d+)(?:.* : slabdata +\d+ +(\d+))?"
+)
 _MIN_FREE: Final = re.compile(r"(?:min_free_kbytes[:=]\s*)?(\d+)$")
-_SYS_CACHE: Final = re.compile(r"cache: (\S+) (.*)")
-_SYS_ALIAS: Final = re.compile(r"alias: (\S+) -> (\S+)")
+_SYS_CACHE: Final = re.compile(r"cache: (\S.*?) (\w+=.*)")
+_SYS_ALIAS: Final = re.compile(r"alias: (\S.*) -> (\S+)")
 _FIELD: Final = re.compile(r"(\w+)=(\d+)")
+_VERSION: Final = re.compile(r"(?:Linux )?(?:version |\S+ )?(\d+)\.(\d+)")
+_PROC: Final = Path("/proc")
+_SYS_SLAB: Final = Path("/sys/kernel/slab")
+_SYS_FIELDS: Final = ("object_size", "align", "reclaim_account", "cpu_partial")
+_CPU_PARTIAL: Final = ((4096, 6), (1024, 24), (256, 52), (0, 120))
+"""``set_cpu_partial`` of 6.1's ``mm/slub.c``: from which size on how many."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Geometry:
+    """What sysfs says of a cache; 0 where it does not."""
+
+    align: int = 0
+    flags: int = 0
+    object_size: int = 0
+    cpu_partial: int = 0
 
 
 class ProcError(PfmemdError):
@@ -52,6 +75,22 @@ class _Zone:
     name: str
     line: int
     counts: dict[str, int] = field(default_factory=dict)
+    pcp: int = 0
+    """Pages on the per-cpu lists."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheUse:
+    """What is in one cache: objects handed out, slots for objects, slabs and their size."""
+
+    size: int
+    active: int
+    slots: int
+    slabs: int
+    per_slab: int
+    pages_per_slab: int
+    cpu_partial: int
+    """Free slots that a cpu may hold back in partial slabs (SLUB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +100,22 @@ class Snapshot:
     machine: MachineConfig
     zones: tuple[ZoneUse, ...]
     caches: CacheTable
-    active: Mapping[str, int]
-    """Objects in use by name of cache, the general caches left out."""
-    general: Mapping[int, int]
-    """Objects in use of the general caches, by size in bytes."""
+    uses: Mapping[str, CacheUse]
+    """What is in each cache, the general ones left out."""
+    general: Mapping[int, CacheUse]
+    """What is in the general caches, by size of their objects; those of one size as one."""
+    of_slab: bool
+    """The kernel was built with SLAB, not SLUB."""
+    kernel: tuple[int, int]
+    """(major, minor), (0, 0) if nothing says so."""
     notes: tuple[str, ...] = ()
+
+    def orders(self) -> dict[int, set[int]]:
+        """The orders of slabs with objects of a size."""
+        found: dict[int, set[int]] = {}
+        for use in (*self.uses.values(), *self.general.values()):
+            found.setdefault(use.size, set()).add(use.pages_per_slab.bit_length() - 1)
+        return found
 
 
 def read_snapshot(folder: Path) -> Snapshot:
@@ -80,24 +130,25 @@ def read_snapshot(folder: Path) -> Snapshot:
     notes: list[str] = []
     min_free = _read_min_free(folder)
     if min_free is None:
-        min_free = sum(zone.counts["min"] for zone in zones) << _PAGES_PER_KBYTE_SHIFT
-        notes.append(
-            f"{folder} does not say min_free_kbytes: taken from zoneinfo's min, boost and all"
-        )
+        mins = sum(zone.counts["min"] - zone.counts.get("boost", 0) for zone in zones)
+        min_free = mins << _PAGES_PER_KBYTE_SHIFT
+        notes.append(f"{folder} does not say min_free_kbytes: taken from zoneinfo's min")
     machine, uses = _machine(zoneinfo, zones, cpus, min_free)
     nodes = len(machine.nodes)
     if nodes > 1:
         notes.append(f"zoneinfo does not say which cpu is on which of {nodes} nodes: dealt evenly")
     caches = CacheTable()
-    active: dict[str, int] = {}
-    general: dict[int, int] = {}
+    cache_uses: dict[str, CacheUse] = {}
+    general: dict[int, CacheUse] = {}
+    of_slab = False
     slabinfo = _find(folder, "proc_slabinfo", "slabinfo")
     if slabinfo is None:
         notes.append(f"{folder} has no slabinfo: caches are those that the trace names")
     else:
-        geometry = _read_geometry(_find(folder, "sys_kernel_slab"))
-        _read_caches(slabinfo, geometry, caches, active, general)
-    return Snapshot(machine, uses, caches, active, general, tuple(notes))
+        of_slab = _read_caches(slabinfo, _read_geometry(folder), caches, cache_uses, general)
+    return Snapshot(
+        machine, uses, caches, cache_uses, general, of_slab, _read_version(folder), tuple(notes)
+    )
 
 
 def _find(folder: Path, *names: str) -> Path | None:
@@ -109,9 +160,12 @@ def _find(folder: Path, *names: str) -> Path | None:
 
 
 def _lines(path: Path) -> list[str]:
+    data = b""
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
+            # In pieces: a file of /proc/sys allocates as much as it is asked for.
+            while len(data) <= MAX_FILE_BYTES and (piece := file.read(_PIECE)):
+                data += piece
     except OSError as error:
         raise ProcError(f"cannot read {path}: {error.strerror}") from error
     if len(data) > MAX_FILE_BYTES:
@@ -127,6 +181,8 @@ def _read_zones(path: Path) -> tuple[list[_Zone], int]:
             zones.append(_Zone(int(match[1]), match[2], number))
         elif match := _CPU.match(line):
             cpus.add(int(match[1]))
+        elif zones and (match := _PCP.match(line)):
+            zones[-1].pcp += int(match[1])
         elif zones and (match := _COUNT.match(line)):
             zones[-1].counts.setdefault(match[1], int(match[2]))
     used = [zone for zone in zones if _holds_pages(path, zone)]
@@ -193,7 +249,7 @@ def _machine(
             # Which pages these are is not known; the kernel's image and its early tables,
             # which they mostly are, lie low.
             reserved.append((low, low + kept))
-        uses.append(ZoneUse(node, index, low, high, counts["managed"], counts["free"]))
+        uses.append(ZoneUse(node, index, low, high, counts["managed"], counts["free"], zone.pcp))
     try:
         machine = MachineConfig(
             cpus=cpus,
@@ -208,11 +264,30 @@ def _machine(
     return machine, tuple(uses)
 
 
-def _read_geometry(path: Path | None) -> dict[str, tuple[int, int, int]]:
+def _read_version(folder: Path) -> tuple[int, int]:
+    """(major, minor) of the kernel, from /proc/version or what ``uname -a`` printed."""
+    path = _find(folder, "proc_version", "version", "uname")
+    for line in _lines(path) if path is not None else ():
+        if match := _VERSION.search(line):
+            return int(match[1]), int(match[2])
+    return 0, 0
+
+
+def _read_geometry(folder: Path) -> dict[str, _Geometry]:
     """Alignment, SLAB_* flags and the object's own size by name, aliases resolved."""
-    found: dict[str, tuple[int, int, int]] = {}
-    if path is None:
-        return found
+    path = _find(folder, "sys_kernel_slab")
+    if path is not None:
+        return _read_listed_geometry(path)
+    for place in (folder / "sys_kernel_slab", folder / "sys" / "kernel" / "slab"):
+        if place.is_dir():
+            return _read_sysfs_geometry(place)
+    if folder.resolve() == _PROC and _SYS_SLAB.is_dir():
+        return _read_sysfs_geometry(_SYS_SLAB)
+    return {}
+
+
+def _read_listed_geometry(path: Path) -> dict[str, _Geometry]:
+    found: dict[str, _Geometry] = {}
     aliases: list[tuple[str, str]] = []
     for line in _lines(path):
         if match := _SYS_CACHE.match(line):
@@ -220,7 +295,7 @@ def _read_geometry(path: Path | None) -> dict[str, tuple[int, int, int]]:
             # create_unique_id: the letter before the dash says what may not be merged.
             kind = match[1][1:].partition("-")[0] if match[1].startswith(":") else ""
             flags = SLAB_RECLAIM_ACCOUNT if "a" in kind else 0
-            found[match[1]] = (fields.get("align", 0), flags, fields.get("object_size", 0))
+            found[match[1]] = _geometry(fields, flags)
         elif match := _SYS_ALIAS.match(line):
             aliases.append((match[1], match[2]))
     for name, target in aliases:
@@ -229,18 +304,41 @@ def _read_geometry(path: Path | None) -> dict[str, tuple[int, int, int]]:
     return found
 
 
+def _geometry(fields: Mapping[str, int], flags: int) -> _Geometry:
+    return _Geometry(
+        fields.get("align", 0), flags, fields.get("object_size", 0), fields.get("cpu_partial", 0)
+    )
+
+
+def _read_sysfs_geometry(folder: Path) -> dict[str, _Geometry]:
+    """The same from /sys/kernel/slab, where an alias is a link."""
+    found: dict[str, _Geometry] = {}
+    for cache in sorted(folder.iterdir()):
+        values = {}
+        for name in _SYS_FIELDS:
+            try:
+                values[name] = int((cache / name).read_text().split()[0])
+            except (OSError, ValueError, IndexError):
+                continue
+        flags = SLAB_RECLAIM_ACCOUNT if values.get("reclaim_account") else 0
+        found[cache.name] = _geometry(values, flags)
+    return found
+
+
 def _read_caches(
     path: Path,
-    geometry: Mapping[str, tuple[int, int, int]],
+    geometry: Mapping[str, _Geometry],
     caches: CacheTable,
-    active: dict[str, int],
-    general: dict[int, int],
-) -> None:
+    uses: dict[str, CacheUse],
+    general: dict[int, CacheUse],
+) -> bool:
+    """Read slabinfo; tell whether it is SLAB's, whose caches have tunables."""
     lines = _lines(path)
     if not lines or not lines[0].startswith("slabinfo"):
         raise ProcError(
             f"{path} begins with {shown(lines[0] if lines else '')}, expected /proc/slabinfo"
         )
+    of_slab = False
     for number, line in enumerate(lines[1:], start=2):
         if line.startswith("#"):
             continue
@@ -248,17 +346,37 @@ def _read_caches(
         if match is None:
             raise ProcError(
                 f"{path}, line {number}: {shown(line)}, expected"
-                " NAME ACTIVE OBJECTS SIZE PER_SLAB PAGES : ..."
+                " NAME ACTIVE OBJECTS SIZE PER_SLAB PAGES : tunables ..."
             )
-        name, size = match[1], int(match[4])
+        name = match[1]
+        active, slots, size, per_slab, pages, tunable = (int(match[n]) for n in range(2, 8))
+        of_slab = of_slab or tunable > 0
+        shape = geometry.get(name, _Geometry())
+        partial = shape.cpu_partial or next(n for least, n in _CPU_PARTIAL if size >= least)
+        use = CacheUse(size, active, slots, int(match[8] or 0), per_slab, pages, partial)
         if name.startswith(GENERAL_PREFIXES):
-            general[size] = general.get(size, 0) + int(match[2])
+            general[size] = _together(general.get(size), use)
             continue
         try:
-            caches.add(name, size, *geometry.get(name, (0, 0, 0)))
+            caches.add(name, size, shape.align, shape.flags, shape.object_size)
         except ConfigError as error:
             raise ProcError(f"{path}, line {number}: {error}") from error
-        active[name] = int(match[2])
+        uses[name] = use
+    return of_slab
+
+
+def _together(one: CacheUse | None, other: CacheUse) -> CacheUse:
+    if one is None:
+        return other
+    return CacheUse(
+        other.size,
+        one.active + other.active,
+        one.slots + other.slots,
+        one.slabs + other.slabs,
+        max(one.per_slab, other.per_slab),
+        max(one.pages_per_slab, other.pages_per_slab),
+        max(one.cpu_partial, other.cpu_partial),
+    )
 
 
 def machine_of_size(

@@ -7,7 +7,7 @@ add up to the number of such events in the text.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from tracegen.errors import shown
@@ -55,7 +55,7 @@ MEANINGS: Final[dict[str, str]] = {
     "unmatched": "a free without an allocation, and nothing of the kind left to free",
     "null_free": "a free of nothing",
     "printed_twice": "mm_page_free_batched: mm_page_free prints the same free",
-    "context": "tells who reclaims or was killed",
+    "context": "tells who reclaims or was killed, and when a watermark boost is over",
     "outside_model": "says nothing to the model",
 }
 """What a reader of the report is told of each category."""
@@ -68,11 +68,13 @@ class Report:
     """Counts of one import; :meth:`text` for people, :meth:`to_json` for programs."""
 
     def __init__(self) -> None:
-        self.counts: dict[int, list[int]] = {}
-        """Kind of event to number of events by category."""
-        self.names: list[str] = []
+        self.counts: list[list[int]] = []
+        """For each kind of event, the number of events by category."""
+        self.names: Sequence[str] = []
         """What each kind is called."""
         self.lines = 0
+        self.form = ""
+        """How the lines are made up, in a few words."""
         self.bad_lines = 0
         self.first_bad: list[tuple[int, str, str]] = []
         """Number, text and what was expected, of the first few lines that are none."""
@@ -89,10 +91,9 @@ class Report:
 
     def of(self, kind: int) -> list[int]:
         """The counters of a kind of event, by category."""
-        counts = self.counts.get(kind)
-        if counts is None:
-            counts = self.counts[kind] = [0] * len(CATEGORIES)
-        return counts
+        while kind >= len(self.counts):
+            self.counts.append([0] * len(CATEGORIES))
+        return self.counts[kind]
 
     def bad_line(self, number: int, line: str, expected: str) -> None:
         """Count a line that could not be read."""
@@ -103,7 +104,7 @@ class Report:
     @property
     def events(self) -> int:
         """Events understood."""
-        return sum(sum(counts) for counts in self.counts.values())
+        return sum(sum(counts) for counts in self.counts)
 
     @property
     def guesses(self) -> int:
@@ -113,7 +114,7 @@ class Report:
     def by_category(self) -> dict[str, int]:
         """Events of each category."""
         totals = [0] * len(CATEGORIES)
-        for counts in self.counts.values():
+        for counts in self.counts:
             for category, count in enumerate(counts):
                 totals[category] += count
         return dict(zip(CATEGORIES, totals, strict=True))
@@ -122,18 +123,17 @@ class Report:
         """For each event name the categories that its events landed in."""
         return {
             self.names[kind]: {
-                name: count
-                for name, count in zip(CATEGORIES, self.counts[kind], strict=True)
-                if count
+                name: count for name, count in zip(CATEGORIES, counts, strict=True) if count
             }
-            for kind in sorted(self.counts)
-            if any(self.counts[kind])
+            for kind, counts in enumerate(self.counts)
+            if any(counts)
         }
 
     def to_json(self) -> str:
         """The report as one JSON document, for programs."""
         document = {
             "lines": self.lines,
+            "form": self.form,
             "events": self.events,
             "categories": self.by_category(),
             "by_event": self.by_event(),
@@ -155,7 +155,7 @@ class Report:
 
     def text(self) -> str:
         """The report as lines for a person to read."""
-        out = [f"{self.lines:,} lines, {self.events:,} events"]
+        out = [f"{self.lines:,} lines, {self.events:,} events ({self.form})"]
         for name, count in self.by_category().items():
             if count:
                 out.append(f"  {count:>11,}  {name:<17} {MEANINGS[name]}")

@@ -1,104 +1,73 @@
-"""Pages that may turn out to be a slab's: they wait until their task's next event decides.
+"""Pages that may turn out to be a slab's: they wait until their thread's next event decides.
 
 An object whose mask and size the page fits makes it a slab's page, or the whole of a large
-kmalloc. Anything else the task does makes it a user's.
+kmalloc. Anything else the thread does makes it a user's.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from allocator.events import PAGE_ALLOC, PAGE_FREE
-from tracegen.batch import RECORD
+from tracegen.kernel_trace.balance import Balance
+from tracegen.kernel_trace.kernel_event import Page, Thread
 from tracegen.kernel_trace.outbox import Outbox
-from tracegen.kernel_trace.report import FAILED, NEVER_FREED, SLAB_INTERNAL
+from tracegen.kernel_trace.report import FAILED, NEVER_FREED, SLAB_INTERNAL, Report
 from tracegen.kernel_trace.slab_pages import NO_MATCH, SECOND_TRY, SlabPages
 
-SLAB_PAGE: Final = (0, 0)
-"""What a slab's page is in the table of live pages, in place of (handle, order)."""
+SLAB_PAGE: Final = (0, 0, 0)
+"""What a slab's page is in the table of live pages, in place of (handle, order, kind)."""
 MAX_ALLOCS_BETWEEN: Final = 2
-"""Objects that a task may allocate between a slab's page and the object it was for: the
+"""Objects that a thread may allocate between a slab's page and the object it was for: the
 vector for its memory cgroups, and the one that vector's slab needs."""
 
 
-class _Page:
-    """One attempt to get a page, successful or not, in its place in the outbox."""
-
-    __slots__ = ("allocs", "gfp", "handle", "order", "pfn", "place", "record", "undo")
-
-    def __init__(
-        self, place: int, pfn: int, order: int, gfp: int, handle: int, record: bytes, undo: bytes
-    ) -> None:
-        self.place = place
-        self.pfn = pfn
-        """0 if the kernel gave none."""
-        self.order = order
-        self.gfp = gfp
-        self.handle = handle
-        self.record = record
-        self.undo = undo
-        """For an attempt that failed, the free that takes it back."""
-        self.allocs = 0
-        """Objects that the task allocated since."""
-
-
 class Undecided:
-    """The pages that wait, by what runs by itself: a task, or the interrupts of a cpu.
-
-    ``pages`` is the table of live pages, ``counts`` the categories of mm_page_alloc.
-    """
+    """The pages that wait; ``pages`` is the table of live ones."""
 
     def __init__(
         self,
         outbox: Outbox,
         slabs: SlabPages,
-        pages: dict[int, tuple[int, int]],
-        counts: list[int],
+        pages: dict[int, tuple[int, int, int]],
+        report: Report,
     ) -> None:
         self._outbox = outbox
         self._slabs = slabs
         self._pages = pages
-        self._counts = counts
-        self.waiting: dict[int, list[_Page]] = {}
+        self._report = report
+        self._threads: dict[int, Thread] = {}
+        """Handle of each page that waits, in their order, and whose it is."""
+        self.balance: Balance | None = None
         self.forced = 0
-        """Pages taken for a user's because too much waited behind them."""
+        """Pages taken for a user's because too much, or for too long, waited behind them."""
 
-    def take(
-        self,
-        thread: int,
-        pfn: int,
-        order: int,
-        gfp: int,
-        handle: int,
-        ts_ns: int,
-        cpu: int,
-        ctx: int,
-    ) -> bool:
-        """Let an attempt wait if it may be a slab's; tell whether it does."""
-        before = self.waiting.get(thread)
-        failed = before is not None and not before[-1].pfn
-        if not self._slabs.may_be_slab(gfp, order, after_failure=failed):
-            return False
-        record = RECORD.pack(ts_ns, handle, gfp, order, cpu, -1, PAGE_ALLOC, ctx, 0)
-        undo = b"" if pfn else RECORD.pack(ts_ns, handle, 0, 0, cpu, -1, PAGE_FREE, ctx, 0)
-        page = _Page(self._outbox.hold(), pfn, order, gfp, handle, record, undo)
-        self.waiting.setdefault(thread, []).append(page)
+    @property
+    def any(self) -> bool:
+        """Tell whether a page waits."""
+        return len(self._threads) > 0
+
+    def may_wait(self, thread: Thread, gfp: int, order: int) -> bool:
+        """Tell whether a page may be a slab's, so that it must be held."""
+        pages = thread.pages
+        failed = len(pages) > 0 and pages[-1].pfn == 0
+        return self._slabs.may_be_slab(gfp, order, after_failure=failed)
+
+    def take(self, thread: Thread, page: Page) -> None:
+        """Let an attempt wait; its records have been put behind its place."""
+        thread.pages.append(page)
+        self._threads[page.handle] = thread
         if self._outbox.is_long:
-            self.forced += sum(map(len, self.waiting.values()))
+            self.forced += len(self._threads)
             self.give_up_all()
-        return True
 
-    def object_follows(self, thread: int, gfp: int, size: int) -> None:
-        """Decide by an object which of its task's pages were taken for it."""
-        waiting = self.waiting.get(thread)
-        if waiting is None:
-            return
-        kept: list[_Page] = []
+    def object_follows(self, thread: Thread, gfp: int, size: int) -> None:
+        """Decide by an object which of its thread's pages were taken for it."""
+        kept: list[Page] = []
         first_failed = False
-        for page in waiting:
+        for page in thread.pages:
             match = self._slabs.match(page.gfp, page.order, gfp, size)
             if match != NO_MATCH and (match != SECOND_TRY or first_failed):
-                first_failed = not page.pfn
+                first_failed = page.pfn == 0
                 self._settle_slab(page)
                 continue
             page.allocs += 1
@@ -106,37 +75,45 @@ class Undecided:
                 self._settle_user(page)
             else:
                 kept.append(page)
-        if kept:
-            self.waiting[thread] = kept
-        else:
-            del self.waiting[thread]
+        thread.pages = kept
 
-    def give_up(self, thread: int) -> None:
-        """What the task does now shows that its pages were for no slab."""
-        for page in self.waiting.pop(thread, ()):
+    def give_up(self, thread: Thread) -> None:
+        """What the thread does now shows that its pages were for no slab."""
+        pages = thread.pages
+        thread.pages = []
+        for page in pages:
             self._settle_user(page)
 
     def give_up_page(self, handle: int) -> None:
         """A page is freed while it waits: it went from hand to hand, and is a user's."""
-        for thread, waiting in list(self.waiting.items()):
-            if any(page.handle == handle for page in waiting):
+        thread = self._threads.get(handle)
+        if thread is not None:
+            self.give_up(thread)
+
+    def give_up_before(self, ts_ns: int) -> None:
+        """Let nobody wait any longer for pages that were taken before this time."""
+        for thread in list(self._threads.values()):
+            if thread.pages and thread.pages[0].ts_ns < ts_ns:
+                self.forced += len(thread.pages)
                 self.give_up(thread)
 
     def give_up_all(self) -> None:
         """Nothing will come that could decide."""
-        for thread in list(self.waiting):
+        for thread in list(self._threads.values()):
             self.give_up(thread)
 
-    def _settle_slab(self, page: _Page) -> None:
-        self._counts[SLAB_INTERNAL] += 1
-        if page.pfn and self._pages.get(page.pfn) == (page.handle, page.order):
-            self._pages[page.pfn] = SLAB_PAGE
-        self._outbox.settle(page.place)
-
-    def _settle_user(self, page: _Page) -> None:
+    def _settle_slab(self, page: Page) -> None:
+        del self._threads[page.handle]
+        self._report.of(page.kind)[SLAB_INTERNAL] += 1
         if page.pfn:
-            self._counts[NEVER_FREED] += 1
-            self._outbox.settle(page.place, page.record)
-        else:
-            self._counts[FAILED] += 1
-            self._outbox.settle(page.place, page.record, page.undo)
+            if self.balance is not None:
+                self.balance.slab.add(page.ts_ns, 1 << page.order)
+            live = self._pages.get(page.pfn)
+            if live is not None and live[0] == page.handle:
+                self._pages[page.pfn] = SLAB_PAGE
+        self._outbox.settle(page.place, keep=False)
+
+    def _settle_user(self, page: Page) -> None:
+        del self._threads[page.handle]
+        self._report.of(page.kind)[NEVER_FREED if page.pfn else FAILED] += 1
+        self._outbox.settle(page.place, keep=True)

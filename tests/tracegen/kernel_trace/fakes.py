@@ -13,6 +13,8 @@ from allocator.events import MARK, OP_NAMES
 from tracegen.batch import Batch, HeaderBatch, rows
 from tracegen.header import Header
 from tracegen.kernel_trace.importer import Importer, Options
+from tracegen.kernel_trace.kernel_event import Event
+from tracegen.kernel_trace.lines import TraceText
 from tracegen.kernel_trace.report import Report
 from tracegen.samples import FREE_PAGES, PROC, TRACE
 
@@ -101,6 +103,55 @@ def free_readings() -> list[tuple[float, int, int]]:
             unpacked(DATA / "nbd-swap-excerpt.groundtruth.xz"),
         )
     ]
+
+
+class Reading:
+    """Events and bad lines of some lines, read by the portable way."""
+
+    def __init__(self, *lines: str, kernel: tuple[int, int] = (0, 0)) -> None:
+        self.bad: list[tuple[int, str, str]] = []
+        self.text = TraceText(lambda *bad: self.bad.append(bad), kernel)
+        self.events: list[Event] = self.text.events(list(lines))
+
+    def brief(self) -> list[Brief]:
+        """What each event says."""
+        return [brief(self.text, event) for event in self.events]
+
+
+@dataclass(frozen=True, slots=True)
+class Brief:
+    """All that an event says, in plain values."""
+
+    name: str
+    ts_ns: int
+    task: tuple[str, int]
+    cpu: int
+    interrupt: str
+    address: int
+    fields: tuple[object, ...]
+
+
+def brief(text: TraceText, event: Event) -> Brief:
+    """Take an event apart."""
+    shape, ts_ns, origin, address = event
+    key = shape.key
+    return Brief(
+        text.shapes.names[shape.kind],
+        ts_ns,
+        (origin.comm, origin.thread.pid),
+        origin.cpu,
+        origin.interrupt,
+        address,
+        (
+            *(shape.site, shape.gfp, shape.node, shape.order, shape.name),
+            key and (key.site, key.asked, key.size, key.name),
+        ),
+    )
+
+
+def data_lines(name: str) -> list[str]:
+    """The lines of one of the recorded texts."""
+    return unpacked(DATA / f"{name}.txt.xz").splitlines()
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> Path:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import msgpack
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.tracegen.kernel_trace.fakes import cache_alloc, cache_free, line, write_lines
+from tests.tracegen.kernel_trace.fakes import DATA, cache_alloc, cache_free, line, write_lines
 from tracegen.batch import HeaderBatch
 from tracegen.cli import main
 from tracegen.samples import import_arguments
@@ -49,6 +55,90 @@ def test_a_trace_is_written_and_a_report_told(tmp_path: Path, text: str, form: s
     )
 
 
+@pytest.mark.parametrize(
+    ("command", "name", "form"),
+    [
+        ("ftrace", "trace-cmd-report-l", "841 events (ftrace, latency format)"),
+        ("ftrace", "trace-cmd-report", "841 events (ftrace, without a flags column)"),
+        ("perf", "perf-script-F-ns", "300 events (perf script, without a flags column)"),
+    ],
+)
+def test_what_the_lines_look_like_is_told(
+    tmp_path: Path, command: str, name: str, form: str
+) -> None:
+    """Without a flags column interrupts cannot be seen."""
+    out = tmp_path / "out"
+
+    result = run(command, str(DATA / f"{name}.txt.xz"), "-o", str(out))
+
+    assert 0 == result.exit_code
+    assert form in result.stderr.splitlines()[0]
+    with TraceReader(str(out)) as reader:
+        header = next(iter(reader)).batch
+    assert isinstance(header, HeaderBatch)
+    assert f"pfmemd import {command}" == header.header.made.tool
+
+
+def test_every_bad_line_may_be_listed(tmp_path: Path) -> None:
+    """The report has only the first few."""
+    lines = [f"noise {number}" for number in range(9)] + [line(cache_alloc("0a"))]
+    path = write_lines(tmp_path / "trace.txt", lines)
+    listing = tmp_path / "bad"
+
+    result = run("ftrace", str(path), "-o", str(tmp_path / "out"), "--bad-lines", str(listing))
+
+    assert 0 == result.exit_code
+    told = listing.read_text().splitlines()
+    assert [f"{n + 1}: 'noise {n}', expected COMM-PID" for n in range(9)] == [
+        text.partition(" [CPU]")[0] for text in told
+    ]
+
+
+def test_a_live_pipe_comes_out_as_it_goes_in_until_it_is_interrupted() -> None:
+    """Standard output is the default; what is written when SIGINT comes is whole."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tracegen", "import", "ftrace", "-"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(f"{line(cache_alloc('0a'))}\n".encode())
+        process.stdin.flush()
+        unpacker = msgpack.Unpacker(max_buffer_size=0)
+        batches = 0
+        while batches < 3:
+            unpacker.feed(os.read(process.stdout.fileno(), 1 << 16))
+            batches += sum(1 for _ in unpacker)
+        process.send_signal(signal.SIGINT)
+        rest, report = process.communicate()
+
+    assert (0, b"") == (process.returncode, rest)
+    assert b"1 lines, 1 events (ftrace)" in report
+
+
+def test_an_interrupted_file_leaves_nothing(tmp_path: Path) -> None:
+    """The exit code is the signal's, as shells have it."""
+    path = tmp_path / "long.txt"
+    path.write_text(f"{line(cache_alloc('0a'))}\n" * 300_000)
+    with subprocess.Popen(
+        [
+            *(sys.executable, "-m", "tracegen", "import", "ftrace", str(path)),
+            *("-o", str(tmp_path / "out"), "--bad-lines", str(tmp_path / "begun")),
+        ],
+        stderr=subprocess.PIPE,
+    ) as process:
+        while not (tmp_path / "begun").exists():
+            assert process.poll() is None
+            time.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        process.communicate()
+
+    assert 128 + signal.SIGTERM == process.returncode
+    assert {"long.txt", "begun"} == {file.name for file in tmp_path.iterdir()}
+
+
 def test_the_sample_is_imported_as_the_package_says(tmp_path: Path) -> None:
     """The arguments that come with it fit the command."""
     out = tmp_path / "out"
@@ -79,6 +169,7 @@ def test_strict_leaves_nothing_behind_but_the_reason(tmp_path: Path, text: str) 
         (("--mem", "320"), "'320', expected a size such as 320M or 4G"),
         (("--mem", "0M"), "expected a size"),
         (("--source", "no good"), "expected 1 to 64"),
+        (("--kernel", "new"), "'new', expected a version such as 3.10"),
         (("--proc", ".", "--mem", "4G"), "--mem and --cpus are for a machine without --proc"),
     ],
 )

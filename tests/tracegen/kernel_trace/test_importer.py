@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import re
+import shutil
 import threading
 from bisect import bisect_left
 from collections import Counter
@@ -34,8 +35,14 @@ from tests.tracegen.kernel_trace.fakes import (
     unpacked,
     write_lines,
 )
+from tests.tracegen.kernel_trace.test_lines import TEXTS
 from tracegen.batch import Batch, EventBatch, HeaderBatch, check
-from tracegen.kernel_trace.importer import GuessedError, Importer, ImportFailedError
+from tracegen.kernel_trace.importer import (
+    GuessedError,
+    Importer,
+    ImportFailedError,
+    InterruptedImportError,
+)
 from tracegen.kernel_trace.report import CATEGORIES
 from tracegen.samples import FREE_PAGES, PROC, TRACE
 
@@ -94,9 +101,9 @@ def test_no_handle_is_freed_or_given_twice(whole: Imported) -> None:
             given.add(row.handle)
             live.add(row.handle)
 
-    never_freed = whole.category("never_freed")
-    freed_later = sum(1 for row in whole.prelude if row.handle) - whole.category("older_than_trace")
-    assert never_freed + freed_later == len(live)
+    set_up = sum(1 for row in whole.prelude if row.handle and row.op not in FREES)
+    set_up -= sum(1 for row in whole.prelude if row.op in FREES)
+    assert whole.category("never_freed") + set_up - whole.category("older_than_trace") == len(live)
 
 
 def test_every_event_suits_the_header() -> None:
@@ -118,14 +125,14 @@ def test_the_same_input_makes_the_same_trace(whole: Imported) -> None:
     assert whole.records == sample().records
 
 
-@pytest.mark.parametrize("variant", ["slab-seed", "slub-seed", "slub-v3.6"])
+@pytest.mark.parametrize("variant", ["slab-seed", "slub-seed", "slub-v6.1"])
 def test_the_model_begins_where_the_machine_stood_and_draws_the_reserve(
     whole: Imported, variant: str
 ) -> None:
     """Held against what was recorded beside the trace: free pages every 25 ms.
 
     The kernel fell to 340 free pages in all, the sum of its zones' min being 511. The
-    model stays within 130 pages of it until the dip is over.
+    model stays within 175 pages of it until the dip is over.
     """
     header = whole.header
     machine = Machine(header.machine, parse_variant(variant), header.caches, header.gfp)
@@ -148,11 +155,11 @@ def test_the_model_begins_where_the_machine_stood_and_draws_the_reserve(
 
     dma, dma32 = begin.zones
     assert (28, 483) == (dma.min_pages, dma32.min_pages)
-    assert 278 == dma.free_pages
-    # What the per-cpu lists hold of a zone is not free.
-    assert 566 - 32 <= dma32.free_pages <= 566
+    assert 277 <= dma.free_pages <= 278
+    # How many pages its slabs take the model sees for itself.
+    assert 566 - 32 <= dma32.free_pages <= 566 + 32
     assert set() == {count.result for count in begin.outcomes} - {"ok"}
-    assert 130 > max(abs(distance) for distance in distances)
+    assert 175 > max(abs(distance) for distance in distances)
     assert end.zones[1].lowest_free_pages < 483 // 2
     assert 0 < sum(count.count for count in end.outcomes if count.path == "reserve")
     assert 0 < sum(count.count for count in end.outcomes if count.result == "denied")
@@ -195,17 +202,109 @@ def test_a_live_pipe_is_not_kept_waiting(tmp_path: Path) -> None:
     assert 1 == batches[2].events
 
 
-@pytest.mark.parametrize(("name", "events"), [("tracefs-trace", 841), ("trace-cmd-show", 142)])
-def test_other_real_traces_are_understood_whole(tmp_path: Path, name: str, events: int) -> None:
-    """Without the machine's files: its size is taken from the pages that appear."""
-    path = tmp_path / name
-    path.write_text(unpacked(DATA / f"{name}.txt.xz"))
+@pytest.mark.parametrize("name", TEXTS)
+def test_what_every_tool_prints_is_imported_whole(name: str) -> None:
+    """Each event is in one category; the machine's size is taken from the pages that appear."""
+    made = imported(DATA / f"{name}.txt.xz", options())
 
-    made = imported(path, options())
-
-    assert (events, 0) == (made.report.events, made.report.bad_lines)
+    assert (TEXTS[name][1], 0) == (made.report.events, made.report.bad_lines)
+    assert made.report.events == sum(made.report.by_category().values())
+    assert made.report.form.startswith(TEXTS[name][0])
     assert made.header.machine.nodes[0][1] % 0x4000 == 0
-    assert 2 == made.header.machine.cpus
+    assert made.header.machine.cpus in {1, 2}
+
+
+def test_a_pipe_may_be_read_to_its_end_first(tmp_path: Path, whole: Imported) -> None:
+    """Then as much is known as of a file."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    writer = threading.Thread(target=path.write_bytes, args=(unpacked(TRACE).encode(),))
+    writer.start()
+    made = imported(path, options(proc=PROC, free_pages=SAMPLE_FREE, whole=True))
+    writer.join()
+
+    assert whole.records == made.records
+
+
+def test_a_file_may_be_imported_as_if_it_were_live(whole: Imported) -> None:
+    """For trying out what a pipe would give."""
+    made = sample(whole=False)
+
+    assert whole.report.events == made.report.events
+    assert made.category("older_than_trace") < whole.category("older_than_trace")
+
+
+def test_an_interruption_ends_a_pipe_but_spoils_a_file(tmp_path: Path) -> None:
+    """What came through a pipe is whole; half a file is not."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    batches: list[Batch] = []
+    interrupted = threading.Event()
+
+    def write(batch: Batch) -> None:
+        batches.append(batch)
+        if isinstance(batch, EventBatch) and len(batches) > 2:
+            interrupted.set()
+
+    importer = Importer(str(path), options(), write, interrupted=interrupted.is_set)
+    reader = threading.Thread(target=importer.run)
+    reader.start()
+    with path.open("w") as pipe:
+        pipe.write(line(cache_alloc("0a")) + "\n")
+        pipe.flush()
+        reader.join()
+
+    assert (3, 1) == (len(batches), importer.report.events)
+    with pytest.raises(InterruptedImportError, match="interrupted while reading"):
+        Importer(str(TRACE), options(), batches.append, interrupted=lambda: True).run()
+
+
+def test_a_live_trace_waits_only_so_long(tmp_path: Path) -> None:
+    """A page that nothing follows in its task goes on when others are a second further."""
+    path = write_lines(
+        tmp_path / "trace",
+        [
+            line(page_alloc(0x77, 0, "GFP_KERNEL|__GFP_NOWARN|__GFP_NORETRY"), task="waits-3"),
+            line(kmalloc("0a")).replace("12.0", "13.1"),
+        ],
+    )
+    made = imported(path, options(cpus=1, whole=False))
+
+    assert ["PAGE_ALLOC", "KMALLOC"] == [row.op for row in made.events]
+    assert 1 == made.report.guesses
+
+
+def test_caches_may_be_known_by_the_allocation_itself() -> None:
+    """Linux 6.18 names them, so nothing is left to guess but the machine."""
+    made = imported(DATA / "linux-6.18" / "trace.txt.xz", options())
+
+    assert 0 == made.report.guesses
+    assert 0 < made.report.inferred["cache named by the event"]
+
+
+def test_slab_of_3_x_is_known_by_its_tunables(tmp_path: Path) -> None:
+    """There a slab's page is asked for with the object's own mask (``kmem_getpages``).
+
+    The lines are made up from Linux 3.3's ``include/trace/events/kmem.h``, slabinfo from its
+    ``mm/slab.c``.
+    """
+    proc = tmp_path / "proc"
+    shutil.copytree(PROC, proc)
+    (proc / "proc_slabinfo").write_text(
+        "slabinfo - version: 2.1\n# name ...\n"
+        "things  10 15 256 15 1 : tunables 120 60 8 : slabdata 1 1 0\n"
+    )
+    site = "call_site=ffffffff8117e0d5"
+    lines = [
+        "mm_page_alloc: page=ffffea0000001dc0 pfn=119 order=0 migratetype=0 gfp_flags=GFP_KERNEL",
+        f"kmem_cache_alloc: {site} ptr=a00 bytes_req=256 bytes_alloc=256 gfp_flags=GFP_KERNEL",
+        f"kmem_cache_free: {site} ptr=a00",
+        "mm_page_free: page=ffffea0000001dc0 pfn=119 order=0",
+    ]
+    made = import_lines(tmp_path, [line(text) for text in lines], proc=proc)
+
+    assert ["OBJ_ALLOC", "OBJ_FREE"] == [row.op for row in made.events]
+    assert 2 == made.category("slab_internal")
 
 
 def test_lines_that_are_none_are_dropped_and_told(tmp_path: Path) -> None:
@@ -249,7 +348,7 @@ def test_strict_lets_pass_what_is_certain(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "has no event in its 0 lines, expected ftrace's text$"),
+        (b"", "has no event in its 0 lines, expected a kernel trace$"),
         (b"# tracer: nop\n#\n", "has no event in its 2 lines"),
         (b"hello\n", "line 1 is 'hello', expected COMM-PID"),
         (bytes(range(256)) * 100, "has no event"),
@@ -307,7 +406,7 @@ def test_the_report_can_be_read_by_programs(whole: Imported) -> None:
     assert 270 == report["inferred"]["PF_MEMALLOC, because kswapd asked"]
     assert 523 == report["inferred"]["PF_MEMALLOC, because the task was in direct reclaim"]
     assert 0 == report["dropped"]["lines"]
-    assert [len(whole.prelude), len(whole.events)] == list(report["written"].values())
+    assert [len(whole.prelude), len(whole.events) - 14, 14] == list(report["written"].values())
 
 
 def test_lost_events_are_a_guess(tmp_path: Path) -> None:
@@ -328,7 +427,7 @@ def test_much_behind_an_undecided_page_decides_it(tmp_path: Path) -> None:
     lines += [line(later, task="also-5")]
     path = write_lines(tmp_path / "trace", lines)
 
-    made = imported(path, options(cpus=1))
+    made = imported(path, options(cpus=1, whole=False))
 
     assert ("PAGE_ALLOC", 20_002) == (made.events[0].op, len(made.events))
     assert 2 == made.report.guesses

@@ -332,6 +332,38 @@ def test_contexts_and_masks_reach_the_events(tmp_path: Path) -> None:
     assert 2 == made.category("context")
 
 
+def test_kswapds_rounds_end_watermark_boosts(tmp_path: Path) -> None:
+    """The model's kswapd never runs; to set the watermarks again says that it did."""
+    lines = [
+        line(page_alloc(0x77)),
+        line("mm_vmscan_kswapd_wake: nid=0 order=0", task="kswapd0-44"),
+        line("mm_vmscan_kswapd_sleep: nid=0", task="kswapd0-44"),
+    ]
+    made = import_lines(tmp_path, lines, min_free_kbytes=2048)
+
+    assert [("MIN_FREE", 0, 2048)] * 2 == [(e.op, e.handle, e.arg) for e in made.events[1:]]
+    assert 2 == made.category("context")
+    assert 1 == len(import_lines(tmp_path, lines).events)
+
+
+def test_direct_compaction_is_the_tasks_own(tmp_path: Path) -> None:
+    """It has PF_MEMALLOC meanwhile, and what it frees has moved."""
+    made = import_lines(
+        tmp_path,
+        [
+            line(page_alloc(0x77)),
+            line("mm_compaction_begin: zone_start=0x1 migrate_pfn=0x1 mode=async"),
+            line(page_free(0x77)),
+            line(kmalloc("0a")),
+            line("mm_compaction_end: zone_start=0x1 mode=async status=success"),
+            line(kmalloc("0b")),
+        ],
+    )
+
+    assert [0, CTX_PF_MEMALLOC, 0] == [row.ctx for row in made.events]
+    assert (1, 2) == (made.category("moved"), made.category("context"))
+
+
 def test_a_cpu_or_node_that_the_machine_does_not_have_is_folded_and_told(tmp_path: Path) -> None:
     """The event must not be lost, and the header's machine cannot be broken."""
     text = kmalloc("0a").replace("node=-1", "node=3")

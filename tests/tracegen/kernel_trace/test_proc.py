@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from allocator.object_allocator import SLAB_RECLAIM_ACCOUNT
-from tracegen.kernel_trace.proc import ProcError, machine_of_size, read_snapshot
+from tracegen.kernel_trace.proc import CacheUse, ProcError, machine_of_size, read_snapshot
 from tracegen.samples import PROC
 
 
@@ -53,9 +53,11 @@ def test_caches_are_those_of_slabinfo_with_the_geometry_of_sysfs() -> None:
         caches["buffer_head"].flags,
     )
     assert not [name for name in caches if "kmalloc" in name or name.startswith("kmem_cache")]
-    assert 28056 == snapshot.active["dentry"]
+    assert CacheUse(192, 28056, 28056, 1336, 21, 1, 120) == snapshot.uses["dentry"]
     # kmalloc-64, kmalloc-cg-64 and kmalloc-rcl-64 together.
-    assert 40576 + 64 + 128 == snapshot.general[64]
+    assert 40576 + 64 + 128 == snapshot.general[64].active
+    assert ({0}, {3}) == (snapshot.orders()[256], snapshot.orders()[2048])
+    assert not snapshot.of_slab
 
 
 def test_the_files_may_be_named_as_in_proc(folder: Path) -> None:
@@ -69,7 +71,7 @@ def test_the_files_may_be_named_as_in_proc(folder: Path) -> None:
     snapshot = read_snapshot(folder)
 
     assert 4096 == snapshot.machine.min_free_kbytes
-    assert 28056 == snapshot.active["dentry"]
+    assert 28056 == snapshot.uses["dentry"].active
 
 
 def test_what_is_missing_is_done_without_and_told(folder: Path) -> None:

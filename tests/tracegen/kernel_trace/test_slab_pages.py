@@ -70,7 +70,7 @@ def test_a_page_belongs_to_the_object_that_follows(
     page: str, order: int, asked: str, size: int, match: int
 ) -> None:
     """``allocate_slab`` makes the page's mask from the object's, in one of two ways."""
-    slabs = SlabPages("v6.1", cpus=2)
+    slabs = SlabPages(2)
     page_mask = encode(page, "v6.1")
 
     assert match == slabs.match(page_mask, order, encode(asked, "v6.1"), size)
@@ -80,7 +80,7 @@ def test_a_page_belongs_to_the_object_that_follows(
 
 def test_most_pages_need_not_wait() -> None:
     """A mask with bits that no slab has, or without those that every first try has."""
-    slabs = SlabPages("v6.1", cpus=2)
+    slabs = SlabPages(2)
 
     for mask in ("GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO", "GFP_ATOMIC|__GFP_MEMALLOC"):
         assert not slabs.may_be_slab(encode(mask, "v6.1"), 0, after_failure=False)

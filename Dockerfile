@@ -21,7 +21,7 @@ RUN python -m venv /opt/pfmemd \
 FROM python:3.13.9-slim-trixie
 COPY --from=builder /opt/pfmemd /opt/pfmemd
 # Whoever mounts a volume here gets it with this owner.
-RUN mkdir /var/lib/pfmemd && chown 10001:10001 /var/lib/pfmemd
+RUN mkdir /var/lib/pfmemd /report && chown 10001:10001 /var/lib/pfmemd /report
 ENV PATH=/opt/pfmemd/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1

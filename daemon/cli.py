@@ -21,6 +21,7 @@ from daemon.offline import print_results, results_of, run_trace
 from daemon.service import Service, new_machine
 from daemon.settings import Settings, load_settings
 from daemon.settings_options import given_flags, settings_options
+from daemon.soak.cli import soak_command
 from daemon.stop_signal import StopSignal
 from daemon.version import program_version
 from daemon.view_cli import view_command
@@ -178,5 +179,6 @@ def run(trace_path: str, variants: tuple[str, ...], *, as_json: bool) -> None:
 for _command in (
     *(import_group, send, trace, conformance, watch_command, demo_command),
     *(compare_command, explain_command, view_command, rule, journal_group, keys_group),
+    soak_command,
 ):
     main.add_command(_command)

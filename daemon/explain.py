@@ -66,6 +66,8 @@ class Happening:
     kind: str
     by: str
     cache: str
+    entitled: bool
+    """Whether the reserve is for whoever asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +163,11 @@ def _happenings(machine: Machine, stretch: Stretch, told: bytes) -> Iterator[Hap
     while index >= 0:
         number = stretch.first + index
         event = event_of(stretch.record(number))
-        cache = machine.request(stretch.record(number)).cache if event.allocates else ""
+        request = machine.request(stretch.record(number)) if event.allocates else None
+        cache = request.cache if request is not None else ""
+        entitled = request is not None and request.entitled
         for kind, by in kinds_of(outcomes[index], effects[index], machine.objects.leak_ways()):
-            yield Happening(number, kind, by, cache)
+            yield Happening(number, kind, by, cache, entitled)
         index = marks.find(1, index + 1)
 
 

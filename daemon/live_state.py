@@ -37,6 +37,9 @@ class Zone(BaseModel):
     low: int
     high: int
     lowest_free: int
+    below_min_allocations: int = 0
+    exhausted_allocations: int = 0
+    """Allocations that left less than an eighth of min."""
 
 
 class Cache(BaseModel):
@@ -65,9 +68,14 @@ class Variant(Results):
     pfmemalloc_active: bool
     pfmemalloc_activations: int
     pfmemalloc_deactivations: int
+    pfmemalloc_wrong_deactivations: int = 0
     by_caller: dict[str, Results]
     denied_by_reason: dict[str, int]
     stalled_by_reason: dict[str, int]
+    page_frees: int = 0
+    object_frees: int = 0
+    unknown_frees: int = 0
+    reused_handles: int = 0
     leaks: dict[str, int]
     """Objects of the reserve that callers without a right to it got, by how."""
     zones: list[Zone]
@@ -78,6 +86,7 @@ class Variant(Results):
 class Source(BaseModel):
     """One source of events and the models that run on it; none before its first header."""
 
+    epoch: int = 0
     seq: int = 0
     events: int = 0
     phase: str | None = None

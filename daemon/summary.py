@@ -94,6 +94,7 @@ def _zone(zone: ZoneStats) -> Json:
         "managed": zone.managed_pages,
         "pfmemalloc_pages": zone.pfmemalloc_pages,
         "below_min_allocations": zone.below_min_events,
+        "exhausted_allocations": zone.reserve_left[0] if zone.reserve_left else 0,
     }
 
 

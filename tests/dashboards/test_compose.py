@@ -39,6 +39,16 @@ def test_everything_comes_up_together() -> None:
     assert {"pfmemd", "replay", "prometheus", "alertmanager", "grafana"} == started
 
 
+def test_a_soak_runs_on_demand() -> None:
+    """The profile "soak" plays the same file against the daemon here and keeps its report."""
+    service = SERVICES["soak"]
+
+    assert ["soak"] == service["profiles"]
+    assert ["${TRACE:-./trace.pfmt}:/trace:ro", "soak-report:/report"] == service["volumes"]
+    assert "--connect tcp://pfmemd:5571 --http pfmemd:9571" in service["command"]
+    assert service["command"].endswith("--out /report")
+
+
 def test_a_file_is_replayed_on_demand() -> None:
     """The profile "file" sends the trace that the environment names, read-only."""
     service = SERVICES["replay-file"]
@@ -131,14 +141,16 @@ def test_versions_agree() -> None:
     assert {SERVICES["pfmemd"]["image"]} == ours
 
 
-def test_the_daemons_volume_belongs_to_it() -> None:
-    """The image makes the data folder for the user that the daemon runs as."""
-    (volume,) = SERVICES["pfmemd"]["volumes"]
-    _, folder = volume.split(":")
+def test_volumes_belong_to_those_who_write_them() -> None:
+    """The image makes the folders of the daemon and of the soak for the user that both run as."""
+    (data,) = SERVICES["pfmemd"]["volumes"]
+    _, report = SERVICES["soak"]["volumes"]
+    folders = [volume.split(":")[1] for volume in (data, report)]
     dockerfile = (CHECKOUT / "Dockerfile").read_text("utf-8")
 
-    assert f"--data-dir {folder} " in SERVICES["pfmemd"]["command"]
-    assert f"chown {SERVICES['pfmemd']['user']} {folder}\n" in dockerfile
+    assert SERVICES["pfmemd"]["user"] == SERVICES["soak"]["user"]
+    assert f"chown {SERVICES['pfmemd']['user']} {' '.join(folders)}\n" in dockerfile
+    assert f"--data-dir {folders[0]} " in SERVICES["pfmemd"]["command"]
 
 
 def test_addresses_agree() -> None:

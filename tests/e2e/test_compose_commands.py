@@ -70,6 +70,25 @@ def test_replay_of_a_file(sample: Path, serve: Start, pfmemd: Start, eventually:
     eventually("the source is there", lambda: get(f"http://{daemon.http}/state")["sources"] or None)
 
 
+def test_soak(tmp_path: Path, sample: Path, serve: Start, pfmemd: Start) -> None:
+    """The profile "soak" plays the file against a running daemon and writes its report."""
+    daemon = serve("--variant", "slab-seed")
+    here = {
+        "/trace": str(sample),
+        "tcp://pfmemd:5571": daemon.receiving,
+        "pfmemd:9571": daemon.http,
+        "${SOAK_FOR:-8h}": "1s",
+        "${SOAK_FAIL_ON:-reserve-exhausted,hang}": "reserve-exhausted,hang",
+        "--out /report": f"--out {tmp_path / 'report'} --no-explain",
+    }
+
+    pfmemd(*command("soak", **here))
+
+    assert {"report.html", "junit.xml", "result.json"} == {
+        path.name for path in (tmp_path / "report").iterdir()
+    }
+
+
 def test_daemon_that_is_not_there_is_not_healthy() -> None:
     """The health check fails where nothing listens."""
     assert not healthy("pfmemd", 9571, "127.0.0.1:1", sys.executable)

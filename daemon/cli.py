@@ -31,6 +31,7 @@ from tracegen.command_line import CommandGroup
 from tracegen.conformance.cli import conformance
 from tracegen.kernel_trace.cli import import_group
 from tracegen.rule_trace.cli import rule
+from tracegen.truth.cli import truth_command
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -179,6 +180,6 @@ def run(trace_path: str, variants: tuple[str, ...], *, as_json: bool) -> None:
 for _command in (
     *(import_group, send, trace, conformance, watch_command, demo_command),
     *(compare_command, explain_command, view_command, rule, journal_group, keys_group),
-    soak_command,
+    *(soak_command, truth_command),
 ):
     main.add_command(_command)

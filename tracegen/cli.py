@@ -1,4 +1,4 @@
-"""The commands of this room: ``import``, ``send`` and ``trace info``.
+"""The commands of this room: ``import``, ``send``, ``trace`` and ``truth``.
 
 ``daemon.cli`` puts them into the ``pfmemd`` command; ``python -m tracegen`` has them
 without a daemon.
@@ -31,6 +31,7 @@ from tracegen.protocol import DEFAULT_PORT
 from tracegen.replay import Plan, Replay, Sent
 from tracegen.sender import DEFAULT_TIMEOUT, InterruptedSendError
 from tracegen.trace_file import TraceReader
+from tracegen.truth.cli import truth_command
 
 DEFAULT_URL: Final = f"tcp://127.0.0.1:{DEFAULT_PORT}"
 _SPEED_PATTERN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)x?\Z", re.ASCII)
@@ -297,3 +298,4 @@ def main() -> None:
 main.add_command(import_group)
 main.add_command(send)
 main.add_command(trace)
+main.add_command(truth_command)

@@ -23,6 +23,7 @@ from daemon.settings import Settings, load_settings
 from daemon.settings_options import given_flags, settings_options
 from daemon.soak.cli import soak_command
 from daemon.stop_signal import StopSignal
+from daemon.top.cli import top_command
 from daemon.version import program_version
 from daemon.view_cli import view_command
 from daemon.watch import watch_command
@@ -110,7 +111,8 @@ def serve(
     \b
     HTTP serves
       /metrics   for Prometheus (text or OpenMetrics)
-      /state     JSON: every source and model; ?digest=0 leaves out the digests
+      /state     JSON: every source and model; ?digest=0 leaves out the digests,
+                 ?caches=N lists N of the busiest caches
       /healthz   200 while the daemon is alive
       /readyz    200 while it takes batches
       /proc/SOURCE/VARIANT/slabinfo, zoneinfo, buddyinfo, pagetypeinfo   as the kernel has them
@@ -180,6 +182,6 @@ def run(trace_path: str, variants: tuple[str, ...], *, as_json: bool) -> None:
 for _command in (
     *(import_group, send, trace, conformance, watch_command, demo_command),
     *(compare_command, explain_command, view_command, rule, journal_group, keys_group),
-    *(soak_command, truth_command),
+    *(soak_command, top_command, truth_command),
 ):
     main.add_command(_command)

@@ -49,8 +49,13 @@ class Cache(BaseModel):
     allocations: int
     denied: int
     stalled: int
+    frees: int = 0
+    object_size: int = 0
+    slabs: int = 0
+    objects: int = 0
     active_objects: int
     pfmemalloc_slabs: int
+    pfmemalloc_objects: int = 0
     preserved_objects: int
 
 
@@ -96,11 +101,15 @@ class Source(BaseModel):
 class State(BaseModel):
     """All of it."""
 
+    version: str = ""
+    ready: bool = True
     sources: dict[str, Source]
 
 
-def read_state(address: str) -> State:
+def read_state(address: str, caches: int | None = None) -> State:
     """Ask the daemon whose HTTP side is at ``HOST:PORT``.
+
+    ``caches`` of each machine are listed, the busiest; None leaves their number to the daemon.
 
     Raises :class:`NoDaemonError` if nothing answers, :class:`NoStateError` if what
     answers is something else.
@@ -109,7 +118,9 @@ def read_state(address: str) -> State:
     host, port = split_address(address)
     connection = HTTPConnection(host, port, timeout=TIMEOUT_SECONDS)
     try:
-        connection.request("GET", "/state?digest=0")  # a digest reads the whole model
+        # A digest reads the whole model.
+        wanted = "/state?digest=0" + (f"&caches={caches}" if caches is not None else "")
+        connection.request("GET", wanted)
         with connection.getresponse() as answer:
             body = answer.read(MAX_BYTES)
     except OSError as error:

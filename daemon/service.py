@@ -51,6 +51,7 @@ from daemon.sources import MachineFactory, MachineImages, ModelledMachine
 from daemon.state import state_of
 from daemon.stop_signal import StopSignal
 from daemon.storage import SnapshotRules, Storage, StorageReading, open_storage
+from daemon.summary import BUSIEST
 from daemon.view_route import view_routes
 from tracegen.limits import BatchLimits
 
@@ -58,6 +59,8 @@ log = structlog.get_logger()
 
 IDLE_SECONDS: Final = 1.0
 """How often the main loop turns when a trace is done and only HTTP is served."""
+MAX_CACHES_DIGITS: Final = 6
+"""A machine has not a million caches."""
 PROGRESS_SECONDS: Final = 5.0
 """How often a recovery says in the log how far it is."""
 
@@ -284,8 +287,13 @@ class Service:
     # Routes.
 
     def _state(self, request: Request) -> Response:
+        wanted = request.query.get("caches", str(BUSIEST))
+        if not wanted.isascii() or not wanted.isdigit() or len(wanted) > MAX_CACHES_DIGITS:
+            text = f"caches={wanted}: expected how many of the busiest caches to list\n"
+            return Response(text.encode(), status=HTTPStatus.BAD_REQUEST)
         reading = self._engine.read(digest=request.query.get("digest", "1") != "0")
-        return json_response(state_of(reading, self._version, self._health.not_ready))
+        state = state_of(reading, self._version, self._health.not_ready, int(wanted))
+        return json_response(state)
 
     def _healthz(self, request: Request) -> Response:
         del request

@@ -6,22 +6,27 @@ import time
 
 from allocator import COMPILED
 from daemon.reading import Reading, SourceReading
-from daemon.summary import Json, summarize
+from daemon.summary import BUSIEST, Json, summarize
 
 
-def state_of(reading: Reading, version: str, waiting_for: str | None) -> Json:
-    """The whole answer; ``waiting_for`` says why the daemon is not ready, None if it is."""
+def state_of(
+    reading: Reading, version: str, waiting_for: str | None, most_caches: int = BUSIEST
+) -> Json:
+    """The whole answer; ``waiting_for`` says why the daemon is not ready, None if it is.
+
+    Of each machine so many of the busiest caches are listed.
+    """
     return {
         "version": version,
         "compiled": COMPILED,
         "time": time.time(),
         "ready": waiting_for is None,
         "messages_refused": reading.messages_refused,
-        "sources": {source.name: _source(source) for source in reading.sources},
+        "sources": {source.name: _source(source, most_caches) for source in reading.sources},
     }
 
 
-def _source(source: SourceReading) -> Json:
+def _source(source: SourceReading, most_caches: int) -> Json:
     life = source.life
     return {
         "connected": source.connected,
@@ -40,7 +45,7 @@ def _source(source: SourceReading) -> Json:
         "epochs": source.epochs,
         "marks": source.marks,
         "variants": {
-            variant.variant: {"digest": variant.digest, **summarize(variant.stats)}
+            variant.variant: {"digest": variant.digest, **summarize(variant.stats, most_caches)}
             for variant in life.variants
         },
     }

@@ -16,11 +16,11 @@ BUSIEST: Final = 20
 """So many caches are listed."""
 
 
-def summarize(stats: MachineStats) -> Json:
+def summarize(stats: MachineStats, most_caches: int = BUSIEST) -> Json:
     """The numbers of one machine.
 
     ``allocations`` counts every attempt; ``ok``, ``denied`` and ``stalled`` are its
-    parts. ``caches`` holds the busiest ones, ``leaks`` all of them.
+    parts. ``caches`` holds so many of the busiest ones, ``leaks`` all of them.
     """
     totals = dict.fromkeys(RESULTS, 0)
     by_caller: dict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(RESULTS, 0))
@@ -59,7 +59,7 @@ def summarize(stats: MachineStats) -> Json:
         "preserved_objects": sum(cache.preserved_objects for cache in stats.caches),
         "leaks": _leaks(stats.caches),
         "zones": [_zone(zone) for zone in stats.zones],
-        "caches": [_cache(cache) for cache in busiest(stats.caches)[:BUSIEST]],
+        "caches": [_cache(cache) for cache in busiest(stats.caches)[:most_caches]],
     }
 
 

@@ -1,0 +1,42 @@
+"""What the flags of ``pfmemd soak`` take: a time, a speed."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import click
+
+_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Duration(click.ParamType[float]):
+    """A time: a number with a unit, s if none."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Seconds of ``90``, ``90s``, ``15m``, ``8h``, ``2d``."""
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value))
+        if found is None or float(found[1]) == 0:
+            self.fail(f"expected a time such as 30s, 15m or 8h, not {value!r}", param, ctx)
+        return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+class Speed(click.ParamType[float | None]):
+    """How fast a trace is played: a factor on its own time, or ``max``."""
+
+    name = "speed"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | None:
+        """A factor on the trace's own time; None for ``max``."""
+        if value == "max":
+            return None
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)x?", str(value))
+        if found is None or float(found[1]) == 0:
+            self.fail(f"expected a factor such as 1x or 10x, or max, not {value!r}", param, ctx)
+        return float(found[1])

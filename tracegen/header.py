@@ -40,6 +40,8 @@ CLOCKS: Final = ("mono", "boot", "local", "global", "unix", "virtual")
 1970, or a clock that only exists in a simulation."""
 
 U32_MAX: Final = (1 << 32) - 1
+_SHOWN_KEY: Final = 64
+"""A key is named in an error up to this length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def _refusal(error: ValidationError) -> BatchError:
     first = error.errors(include_url=False)[0]
     path = "header"
     for step in first["loc"]:
-        path += f"[{step}]" if isinstance(step, int) else f".{step}"
+        path += f"[{step}]" if isinstance(step, int) else f".{_key(step)}"
     if first["type"] == "extra_forbidden":
         what = f"{path} is no key of the format"
     elif first["type"] == "missing":
@@ -194,6 +196,11 @@ def _refusal(error: ValidationError) -> BatchError:
             expected = "expected a map"
         what = f"{path} is {shown(first['input'])}: {expected}"
     return BatchError(what, reason=HEADER)
+
+
+def _key(name: str) -> str:
+    """A key as it may stand in an error: those that are no names are quoted, and cut."""
+    return name if name.isidentifier() and len(name) <= _SHOWN_KEY else shown(name)
 
 
 def _expect_one_of(path: str, value: str, allowed: tuple[str, ...]) -> None:

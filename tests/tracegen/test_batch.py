@@ -253,6 +253,16 @@ HOSTILE: dict[str, tuple[bytes, str, str]] = {
         f"expected at most {MAX_HEADER_BYTES}",
     ),
     "header with an unknown key": (_header(more=1), "header", "header.more is no key"),
+    "header with a key of two lines": (
+        _header(**{"more\nof it": 1}),
+        "header",
+        "header.'more\\nof it' is no key",
+    ),
+    "header with an endless key": (
+        _header(**{"x" * 120: 1}),
+        "header",
+        "xxx'... of length 120 is no key",
+    ),
     "machine is an array": (_header(machine=[]), "header", "header.machine is an array"),
     "cpus is a bool": (_machine(cpus=True), "header", "header.machine.cpus is True"),
     "no cpus": (_machine(cpus=0), "header", "header.machine.cpus is 0"),

@@ -11,6 +11,7 @@ cache made up for the size.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -33,6 +34,8 @@ UNNAMED_SIZES: Final = (
 )
 """What a live trace without ``--proc`` has for objects whose name it never learns."""
 _LEAST_SIZE: Final = 8
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f]")
+"""What no name of a header may have; a damaged line may."""
 
 OPEN: Final = 0
 BY_EVENT: Final = 1
@@ -68,12 +71,16 @@ class CacheTable:
         found = self.find(name)
         if found is not None:
             return found
+        spelt = _UNPRINTABLE.sub("?", name)[:MAX_NAME_LENGTH]
+        if spelt in self._by_name:
+            self._by_name[name] = self._by_name[spelt]
+            return self._by_name[name]
         if name in _OWN_CACHES or len(self.specs) >= MAX_CACHES:
             return GENERAL
         cache_id = len(self.specs)
-        spec = CacheSpec(cache_id, name[:MAX_NAME_LENGTH], max(size, _LEAST_SIZE), align, flags)
+        spec = CacheSpec(cache_id, spelt, max(size, _LEAST_SIZE), align, flags)
         self.specs.append(spec)
-        self._by_name[name] = cache_id
+        self._by_name[name] = self._by_name[spelt] = cache_id
         self._by_size.setdefault(size, []).append(cache_id)
         if asked:
             self._by_sizes.setdefault((asked, size), cache_id)

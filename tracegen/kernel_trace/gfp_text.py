@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from allocator.gfp import COMPOSITES, FLAVOURS
+from allocator.gfp import COMPOSITES, FLAVOURS, mobility_bits
 
 FLAVOUR: Final = "v6.1"
 """Whose numbers the masks of an imported trace are in."""
@@ -19,6 +19,8 @@ BITS: Final = FLAVOURS[FLAVOUR]
 """Flag name to bit."""
 _RECLAIM: Final = BITS["__GFP_DIRECT_RECLAIM"] | BITS["__GFP_KSWAPD_RECLAIM"]
 _KSWAPD: Final = BITS["__GFP_KSWAPD_RECLAIM"]
+_MOBILITY: Final = mobility_bits(FLAVOUR)
+"""A mask has one of these or none."""
 
 _COMPOSITES: Final[dict[str, int]] = {
     name: sum(BITS[member] for member in members) for name, members in COMPOSITES[FLAVOUR].items()
@@ -139,7 +141,11 @@ class GfpText:
         if mask is None:
             if len(self._masks) >= _MAX_REMEMBERED:
                 self._masks.clear()
-            mask = self._masks[text] = self._encode(text)
+            mask = self._encode(text)
+            if mask & _MOBILITY == _MOBILITY:  # a damaged line: the kernel would warn of it
+                self._leave_out("MOVABLE|RECLAIMABLE")
+                mask &= ~_MOBILITY
+            self._masks[text] = mask
         return mask
 
     def _encode(self, text: str) -> int:

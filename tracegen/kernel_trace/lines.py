@@ -39,24 +39,28 @@ from tracegen.kernel_trace.kernel_event import (
 )
 from tracegen.kernel_trace.shapes import MAX_PFN, MAX_POINTER, FieldError, Shapes
 
-_STAMP: Final = r"(?P<seconds>\d+)(?:\.(?P<fraction>\d{3,9})|(?P<us>us)[ +!#*@$]?)?:"
+_STAMP: Final = (
+    r"(?P<seconds>\d{1,19})(?:(?<!\d{11})\.(?P<fraction>\d{3,9})|(?P<us>us)[ +!#*@$]?)?:"
+)
+"""Of seconds with a fraction there are ten digits at most; a bare counter may have more."""
 _EVENT: Final = (
     r"\s+(?:\d+\s+)?(?:[\w-]+:)?"
     r"(?:(?P<name>[A-Za-z_]\w*):(?:\s+(?P<fields>.*))?"
     r"|(?P<other>\S+ <-|<stack trace|sys_\w+(?:\(| ->)).*)"
 )
-_FLAGS: Final = r"(?P<flags>[.A-Za-z]{2}[hHsSzZ.][\da-f.]{1,3})"
+_FLAGS: Final = r"(?P<flags>[.A-Za-z]{2}[hHszZ.][\da-f.]{1,3})"
 _FORMS: Final[dict[str, re.Pattern[str]]] = {
     "ftrace": re.compile(
-        r"(?P<comm>.{0,64})-(?P<pid>\d+)\s+(?:\(\s*[\d-]+\)\s+)?\[(?P<cpu>\d+)\]\s+"
+        r"(?P<comm>.{0,64})-(?P<pid>\d{1,9})\s+(?:\(\s*[\d-]+\)\s+)?\[(?P<cpu>\d{1,5})\]\s+"
         rf"(?:{_FLAGS}\s+)?{_STAMP}{_EVENT}",
         re.ASCII,
     ),
     "ftrace, latency format": re.compile(
-        rf"(?P<comm>.{{0,64}})-(?P<pid>\d+)\s+(?P<cpu>\d+){_FLAGS}\s+{_STAMP}{_EVENT}", re.ASCII
+        rf"(?P<comm>.{{0,64}})-(?P<pid>\d{{1,9}})\s+(?P<cpu>\d{{1,5}}){_FLAGS}\s+{_STAMP}{_EVENT}",
+        re.ASCII,
     ),
     "perf script": re.compile(
-        r"(?P<comm>.{0,64}?)\s{1,64}(?:\d+/)?(?P<pid>\d+)\s+\[(?P<cpu>\d+)\]\s+"
+        r"(?P<comm>.{0,64}?)\s{1,64}(?:\d+/)?(?P<pid>\d{1,9})\s+\[(?P<cpu>\d{1,5})\]\s+"
         rf"(?:{_FLAGS}\s+)?{_STAMP}{_EVENT}",
         re.ASCII,
     ),
@@ -71,11 +75,11 @@ _BUFFER: Final = re.compile(r"([\w.-]+:)\s+(?=\S)", re.ASCII)
 the very start, where a comm, shorter than its column, never begins."""
 
 _LOST: Final = re.compile(
-    r"CPU:\s?\d+ \[(?:LOST (?P<n>\d+ )?EVENTS|(?P<m>\d+ )?EVENTS DROPPED)\]"
-    r"|.*PERF_RECORD_LOST.*?lost[ :]+(?P<p>\d+)"
+    r"CPU:\s?\d+ \[(?:LOST (?P<n>\d{1,18} )?EVENTS|(?P<m>\d{1,18} )?EVENTS DROPPED)\]"
+    r"|.*PERF_RECORD_LOST.*?lost[ :]+(?P<p>\d{1,18})"
 )
-_CPUS: Final = re.compile(r"#.*#P:(\d+)|cpus=(\d+)$|# nrcpus online : (\d+)")
-_KERNEL: Final = re.compile(r"#.* (?:on|release :) (\d+)\.(\d+)\.?\S*$")
+_CPUS: Final = re.compile(r"(?:#.*#P:|cpus=|# nrcpus online : )(\d{1,5})(?!\d)")
+_KERNEL: Final = re.compile(r"#.* (?:on|release :) (\d{1,9})\.(\d{1,9})\.?\S*$")
 """In the head of the latency format, and of ``perf script --header``."""
 _NO_EVENT: Final = ("#", "\t", " => ")
 """How most lines begin that are passed over."""
@@ -229,7 +233,7 @@ class TraceText:
 
     def _passes_over(self, line: str) -> bool:
         if match := _CPUS.match(line):
-            self.cpus = int(match[1] or match[2] or match[3])
+            self.cpus = int(match[1])
         if match := _KERNEL.match(line):
             self.shapes.gfp.is_of((int(match[1]), int(match[2])))
         return _PASSED_OVER.match(line) is not None

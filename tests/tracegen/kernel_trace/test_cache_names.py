@@ -138,3 +138,13 @@ def test_a_live_trace_without_the_size_takes_the_next_larger_cache() -> None:
 def test_the_allocators_own_caches_are_left_to_the_model() -> None:
     """kmem_cache and kmem_cache_node."""
     assert GENERAL == table().add("kmem_cache", 256)
+
+
+def test_a_name_that_no_header_may_have_is_spelt_as_it_may() -> None:
+    """Only a damaged line has one; two that come to the same spelling are one cache."""
+    caches = table()
+
+    first = caches.add("fi\0lp", 256)
+
+    assert "fi?lp" == caches.specs[first].name
+    assert first == caches.add("fi\0lp", 256) == caches.add("fi\nlp", 256)

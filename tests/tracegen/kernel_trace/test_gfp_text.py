@@ -93,3 +93,11 @@ def test_a_mask_that_is_printed_as_nothing_is_noted() -> None:
     gfp = GfpText()
 
     assert (0, 1) == (gfp.mask(""), gfp.missing)
+
+
+def test_a_mask_of_both_mobilities_keeps_neither_and_says_so() -> None:
+    """A batch with such a mask would be refused; only a damaged line can have it."""
+    gfp = GfpText((6, 1))
+
+    assert encode("GFP_KERNEL", FLAVOUR) == gfp.mask("GFP_KERNEL|__GFP_MOVABLE|__GFP_RECLAIMABLE")
+    assert {"MOVABLE|RECLAIMABLE": 1} == gfp.unknown

@@ -233,6 +233,11 @@ def test_what_stands_between_events_is_passed_over(text: str) -> None:
         (line("kfree")[:-4], "COMM-PID [CPU] FLAGS"),
         (line("kfree: call_site=f ptr=00000")[:40], "COMM-PID [CPU] FLAGS"),
         (line(kfree("1")).replace("12.000345", "9999999999.999999"), "a time below 2^63"),
+        (line(kfree("1")).replace("12.000345", "9" * 5000), "COMM-PID [CPU] FLAGS"),
+        (line(kfree("1")).replace("12.000345", "99999999999.000345"), "COMM-PID [CPU] FLAGS"),
+        (line(kfree("1"), task="app-" + "7" * 5000), "COMM-PID [CPU] FLAGS"),
+        (line(kfree("1")).replace("[000]", f"[{'0' * 5000}]"), "COMM-PID [CPU] FLAGS"),
+        (line(kfree("1")).replace(".....", "..S1."), "COMM-PID [CPU] FLAGS"),
     ],
 )
 def test_a_line_that_is_no_event_is_told_with_what_was_expected(text: str, expected: str) -> None:
@@ -261,6 +266,24 @@ def test_lost_events_are_counted(text: str, count: int) -> None:
 
     assert [] == reading.bad
     assert (1, count) == (reading.text.lost_markers, reading.text.lost_events)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"#   #P:{'1' * 5000}",
+        f"cpus={'1' * 5000}",
+        f"# kernel on {'3' * 5000}.1",
+        f"CPU:0 [LOST {'9' * 5000} EVENTS]",
+        f"CPU:0 [{'9' * 5000} EVENTS DROPPED]",
+    ],
+)
+def test_numbers_that_no_kernel_prints_are_not_taken(text: str) -> None:
+    """In heads and markers, too: what is around them is read."""
+    reading = Reading(text, line(kfree("01")))
+
+    assert (0, 0) == (reading.text.cpus, reading.text.lost_events)
+    assert [1] == [event.address for event in reading.brief()]
 
 
 def test_the_names_of_other_events_are_bounded() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from daemon.logs import configure_logs
+from daemon.logs import LINES_A_MINUTE, MINUTE, Throttle, configure_logs
 
 
 @pytest.fixture(autouse=True)
@@ -63,3 +63,31 @@ def test_exception_is_logged_with_its_traceback(
     err = capfd.readouterr().err
     assert "Traceback" in err
     assert "free list is not sorted" in err
+
+
+def test_what_others_provoke_is_not_logged_without_end(capfd: pytest.CaptureFixture[str]) -> None:
+    """Each event has so many lines a minute; others are not held back by it."""
+    configure_logs("info", "json")
+    log = structlog.get_logger()
+    for number in range(LINES_A_MINUTE + 5):
+        log.warning("message refused", number=number)
+    log.info("ready")
+
+    events = [json.loads(line)["event"] for line in capfd.readouterr().err.splitlines()]
+    assert ["message refused"] * LINES_A_MINUTE + ["ready"] == events
+
+
+def test_next_line_tells_how_many_were_left_out() -> None:
+    """Nothing is lost unseen."""
+    now = [0.0]
+    throttle = Throttle(2, lambda: now[0])
+    let_through = []
+    for second in (0, 1, 2, 3, MINUTE, MINUTE + 1, 3 * MINUTE):
+        now[0] = second
+        try:
+            let_through.append(throttle(None, "", {"event": "refused", "at": second}))
+        except structlog.DropEvent:
+            continue
+
+    assert [0, 1, MINUTE, MINUTE + 1, 3 * MINUTE] == [entry["at"] for entry in let_through]
+    assert [None, None, 2, None, None] == [e.get("left_out_before") for e in let_through]

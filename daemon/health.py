@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from typing import Final
@@ -25,6 +26,10 @@ class Health:
     def turn(self) -> None:
         """The main loop has come round."""
         self._turned_at = self._clock()
+
+    def take_time(self) -> None:
+        """Something begins that may take long: the next turn may be long in coming."""
+        self._turned_at = math.inf
 
     @property
     def not_ready(self) -> str | None:

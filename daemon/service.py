@@ -237,6 +237,7 @@ class Service:
             ThreadPoolExecutor(1, "journal") as journal_executor,
             ThreadPoolExecutor(1, "snapshot") as snapshot_executor,
         ):
+            self._health.take_time()  # a snapshot of large machines is read in one go
             storage = open_storage(
                 folder,
                 self._engine,

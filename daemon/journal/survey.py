@@ -158,11 +158,13 @@ def survey(
     gets every batch, after the stretch that it belongs to. Raises :class:`UnsoundError`,
     :class:`CorruptJournalError` or :class:`JournalError`.
     """
+    # First, because a daemon that is writing takes the next one at a later place.
+    snapshots = _snapshots(folder)
     reader = JournalReader(folder)
     if not reader.segments:
         raise NoJournalError(f"there is no journal in {folder.name}")
     found = Survey(folder.name, reader)
-    found.snapshots = _snapshots(folder)
+    found.snapshots = snapshots
     due = _Due(found.snapshots, deep=deep)
     found.segments = [
         SegmentSurvey(segment_name(one.number), one.size, one.header.created_ns)
@@ -231,7 +233,8 @@ def _snapshots(folder: Folder) -> list[SnapshotSurvey]:
                 snapshot = read_snapshot(folder, name, machines=False)
                 found.append(SnapshotSurvey(name, folder.size(name), snapshot, None))
             except SnapshotFileError as error:
-                found.append(SnapshotSurvey(name, folder.size(name), None, str(error)))
+                if name in folder.names():  # else a daemon has just removed it
+                    found.append(SnapshotSurvey(name, folder.size(name), None, str(error)))
     except OSError as error:
         raise JournalError(f"cannot read {folder.name}: {error.strerror}") from None
     return found

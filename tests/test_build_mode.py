@@ -13,6 +13,7 @@ import pkgutil
 import pytest
 
 import allocator
+from tracegen.kernel_trace import importer
 
 EXPECTED = os.environ.get("EXPECT_COMPILED")
 
@@ -40,3 +41,8 @@ def test_compiled_says_what_the_modules_are() -> None:
     native = {(module.__file__ or "").endswith(".so") for module in modules}
 
     assert {allocator.COMPILED} == native
+
+
+def test_the_imports_hot_part_is_compiled_with_the_model() -> None:
+    """One build makes both, or neither."""
+    assert allocator.COMPILED == importer.COMPILED

@@ -119,6 +119,8 @@ class Source:
         self.epoch = 1
         self.acknowledged = {1: 0}
         """By epoch."""
+        self.told = False
+        """Whether the sender that runs now was told anything: it is at work."""
         self._acks = world.folder / f"{name}.acks"
         os.mkfifo(self._acks)
         self.fd = os.open(self._acks, os.O_RDWR | os.O_NONBLOCK)
@@ -127,6 +129,7 @@ class Source:
 
     def start(self) -> None:
         """Begin, or go on, with this epoch."""
+        self.told = False
         self.sender = self.world.spawn(
             "sender",
             self.name,
@@ -161,8 +164,13 @@ class Source:
                 f"{self.name}, epoch {self.epoch}: acknowledged {before}, then {seq}"
             )
             self.acknowledged[self.epoch] = seq
+            self.told = True
         self.world.figures.acknowledgements += len(lines)
         return len(lines)
+
+    def fileno(self) -> int:
+        """Of the pipe, to wait for it."""
+        return self.fd
 
     def close(self) -> None:
         """Let its pipe go."""
@@ -242,10 +250,13 @@ class World:
         self.daemon = None
         self.figures.daemon_kills += 1
         self.figures.kills_at_steps += died
-        for source in self.sources:
-            source.read_acks()
+        self.read_acks()
         if random.random() < 0.2:
             self._tear()
+
+    def read_acks(self) -> int:
+        """Take what all senders were told since; how much it was."""
+        return sum([source.read_acks() for source in self.sources])
 
     def daemon_said(self, code: int) -> None:
         """It may only have been killed."""
@@ -270,7 +281,7 @@ class World:
                 ready = {fd for fd, _ in poll.poll(1000 * left)}
                 if process in ready:
                     return True
-                told = sum([source.read_acks() for source in self.sources])
+                told = self.read_acks()
                 if told and not heard:
                     heard = True
                     deadline = time.monotonic() + self.random.random() * seconds
@@ -317,6 +328,13 @@ class World:
         """One life without faults: everything arrives, and everything is right."""
         self.daemon = self.spawn("daemon", "daemon", settings=self.settings, kill=None)
         assert not self._wait(self.daemon.pid, 0.0)
+        # A sender that has begun nothing yet has nothing to end, and the daemon knows none.
+        deadline = time.monotonic() + PATIENCE
+        while not all(source.told and source.acknowledged[source.epoch] for source in self.sources):
+            assert select.select(self.sources, [], [], max(0.0, deadline - time.monotonic()))[0], (
+                f"a sender begins nothing:\n{self.tail('daemon')}"
+            )
+            self.read_acks()
         for source in self.sources:
             source.sender.signal(signal.SIGTERM)
         for source in self.sources:

@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -29,6 +30,8 @@ from tracegen.protocol import Ack, Hello, Welcome, fingerprint_of
 T = TypeVar("T")
 PFMEMD: Final = (sys.executable, "-P", "-m", "daemon")
 IDLE: Final = 1000
+ZMTP_GREETING: Final = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
+ZMTP_READY: Final = b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
 
 
 def eventually(what: str, probe: Callable[[], T | None]) -> T:
@@ -311,6 +314,31 @@ def test_sender_that_never_reads_costs_itself_only(world: Peaceful) -> None:
 
     context.destroy(linger=0)
     world.end_daemon()
+    world.check()
+
+
+def test_message_without_end_stops_the_daemon_before_it_takes_all_memory(
+    world: Peaceful,
+) -> None:
+    """ZeroMQ gathers such a message unseen; the daemon ends, and the next one goes on."""
+    world.begin()
+    assert world.daemon is not None
+    limit = resident_bytes(world.daemon) + (48 << 20)
+    world.end_daemon()
+    world.settings["max_memory_bytes"] = limit
+    world.begin()
+    world.progress()
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(str(world.folder / "socket"))
+        raw.sendall(ZMTP_GREETING + ZMTP_READY)
+        endless = b"\x03" + (1 << 20).to_bytes(8, "big") + bytes(1 << 20)
+        with suppress(OSError):  # until the daemon ends
+            for _ in range(1000):
+                raw.sendall(endless)
+
+    assert 3 == world.forget_daemon()
+    assert "--max-memory-bytes" in world.tail("daemon").splitlines()[-1]
+    del world.settings["max_memory_bytes"]
     world.check()
 
 

@@ -94,6 +94,16 @@ bench-growth: .venv-demo/installed ## Time for an event against what the machine
 bench-check: .venv-demo/installed ## Hold instructions for an event to what they were (valgrind; minutes)
 	@$(BENCH_INSTALLED)/check/check.py"
 
+SECONDS_EACH ?= 60
+
+.PHONY: fuzz
+fuzz: .venv-dev/installed ## Fuzz every reader for SECONDS_EACH; what fails is left here
+	@for target in $$(ls tests/fuzz/corpus); do \
+	    echo "== $$target"; \
+	    .venv-dev/bin/python -m tests.fuzz $$target .fuzz/$$target -max_total_time=$(SECONDS_EACH) \
+	        -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
+
 .PHONY: wheel
 wheel: .venv-demo/made ## The wheel, in dist/; compiled where a C compiler is
 	@.ci/wheel .venv-demo/bin/python dist

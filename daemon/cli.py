@@ -106,7 +106,8 @@ def serve(
 
     Batches come over ZeroMQ from `pfmemd send` or any other sender of the protocol; with
     TRACE they come from that file, with '-' from a pipe, and no socket is opened. Each source
-    has machines of its own, one for each --variant.
+    has machines of its own, one for each --variant. With --data-dir what is acknowledged is kept
+    over the end of the daemon, however it comes; without it everything is in memory.
 
     \b
     HTTP serves
@@ -122,6 +123,7 @@ def serve(
     Examples:
       pfmemd serve
       pfmemd serve --variant slab-seed --variant slub-seed --variant slab-unpatched
+      pfmemd serve --data-dir /var/lib/pfmemd
       pfmemd import ftrace /sys/kernel/tracing/trace_pipe -o - | pfmemd serve -
       pfmemd serve night.pfmt.zst --exit-when-done --log-format json
 

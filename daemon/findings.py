@@ -39,6 +39,24 @@ def left_of(variant: Variant) -> float:
     return min(map(left, variant.zones), default=1.0)
 
 
+def least_left(before: Variant | None, now: Variant) -> float:
+    """The least that was left in any zone since another reading, as far as is known.
+
+    Between two readings a machine tells only of a point that is its lowest so far;
+    ``before`` is None at the first reading of a machine, which tells of all since its start.
+    """
+    known = {} if before is None else {(z.node, z.zone): z.lowest_free for z in before.zones}
+    return min(
+        (
+            lowest_left(zone)
+            if zone.lowest_free < known.get((zone.node, zone.zone), zone.lowest_free + 1)
+            else left(zone)
+            for zone in now.zones
+        ),
+        default=1.0,
+    )
+
+
 def exhausted(variant: Variant) -> int:
     """Allocations that left a zone with less than an eighth of its reserve."""
     return sum(zone.exhausted_allocations for zone in variant.zones)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,7 +21,12 @@ NOTHING: Final = 0.005
 """A change of less than half a percent is none."""
 LEFT, RIGHT, TOP, BOTTOM = 50.0, 990.0, 15.0, 275.0
 """The chart's inside."""
-TICKS: Final = 8
+MOST_TICKS: Final = 8
+STEPS: Final = (
+    *(0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800),
+    *(3600, 7200, 14_400, 21_600, 43_200, 86_400),
+)
+"""Seconds between two marks of the time axis."""
 
 _ROWS: Final = (
     ("allocations", "allocations", False),
@@ -58,11 +64,15 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """A condition and what a model came to; nothing if it was kept."""
+    """A condition and what each model came to: None if it was not asked of it, nothing if kept."""
 
     condition: str
-    model: str
-    what: str | None
+    models: list[str | None]
+
+    @property
+    def crossed(self) -> bool:
+        """Whether any model crossed it."""
+        return any(self.models)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +116,7 @@ def html_report(
         result=result,
         verdict="failed" if result.breaches else "passed",
         duration=span_text(result.seconds),
-        thresholds=[
-            Threshold(condition.text, _name(model, result), condition.breach(model))
-            for condition in conditions
-            for model in result.models
-            if condition.applies_to(model)
-        ],
+        thresholds=thresholds(result, conditions),
         chart=chart(result.timeline),
         several=len({model.source for model in result.models}) > 1,
         comparison=comparison(result, last),
@@ -120,9 +125,27 @@ def html_report(
     )
 
 
-def _name(model: ModelResult, result: SoakResult) -> str:
-    several = len({model.source for model in result.models}) > 1
-    return f"{model.variant} of {model.source}" if several else model.variant
+def thresholds(result: SoakResult, conditions: tuple[Condition, ...]) -> list[Threshold]:
+    """Every condition with what the models came to; those that were crossed first."""
+    rows = [
+        Threshold(
+            condition.text,
+            [
+                (condition.breach(model) or "") if condition.applies_to(model) else None
+                for model in result.models
+            ],
+        )
+        for condition in conditions
+    ]
+    return sorted(rows, key=lambda row: not row.crossed)
+
+
+def times(end: float) -> list[float]:
+    """Round times up to ``end`` seconds for the axis, a few of them."""
+    step = next((step for step in STEPS if end / step <= MOST_TICKS), STEPS[-1])
+    # A soak of weeks: whole days, as many as leave the marks apart.
+    step *= max(1, math.ceil(end / step / MOST_TICKS))
+    return [step * at for at in range(int(end / step) + 1)]
 
 
 def chart(samples: list[Sample]) -> Chart | None:
@@ -158,7 +181,7 @@ def chart(samples: list[Sample]) -> Chart | None:
         before = sample.phase
     return Chart(
         grid=[(y(part / 4), f"{25 * part} %") for part in range(5)],
-        times=[(x(end * at / TICKS), span_text(end * at / TICKS)) for at in range(1, TICKS)],
+        times=[(x(at), span_text(at) if at else "0") for at in times(end)],
         phases=phases[:20],
         half=y(THROTTLED),
         eighth=y(EXHAUSTED),

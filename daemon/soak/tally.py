@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Final
 
 from daemon import findings
-from daemon.live_state import Source, State, Variant
+from daemon.live_state import State, Variant
 from daemon.soak.result import ModelResult, Sample
 
 MAX_SAMPLES: Final = 1200
@@ -77,8 +77,9 @@ class Tally:
                 continue  # another's, or still the machines of the play before
             phase = source.phase or phase
             for variant_name, variant in source.variants.items():
-                self._look(name, source, variant_name, variant)
-                left[variant_name] = min(left.get(variant_name, 1.0), findings.left_of(variant))
+                least = findings.least_left(self._before.get((name, variant_name)), variant)
+                left[variant_name] = min(left.get(variant_name, 1.0), least)
+                self._look(name, variant_name, variant)
         if not left:
             return
         denied: Counter[str] = Counter()
@@ -90,8 +91,7 @@ class Tally:
             Sample(seconds=seconds, events=events, phase=phase, left=left, denied=since)
         )
 
-    def _look(self, name: str, source: Source, variant_name: str, variant: Variant) -> None:
-        del source
+    def _look(self, name: str, variant_name: str, variant: Variant) -> None:
         key = (name, variant_name)
         model = result_of(name, variant_name, variant)
         before = self._before.get(key)

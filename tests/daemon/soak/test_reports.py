@@ -11,7 +11,7 @@ import pytest
 
 from daemon.soak.conditions import parse_conditions
 from daemon.soak.junit import junit_xml
-from daemon.soak.report import html_report
+from daemon.soak.report import html_report, times
 from daemon.soak.result import (
     BaselineError,
     Breach,
@@ -112,7 +112,7 @@ def test_report_says_what_was_asked_and_what_came_of_it() -> None:
     text = page(result()).text
 
     assert "Soak test of the PFMEMALLOC reserve failed" in text
-    assert "denied>5 slab-seed 10 leak slab-seed kept" in text
+    assert "condition slab-seed denied>5 10 leak kept slub-seed:hang not asked" in text
     assert "1 play · 150,000 events in 1 min 15 s (2,000/s)" in text
     assert "least left of the reserve 25.0 % (120 of 480)" in text
     assert "slab-seed , event 77: the first denial zone_watermark_ok 5 < 7" in text
@@ -135,6 +135,27 @@ def test_line_goes_through_the_samples() -> None:
 
     assert found is not None
     assert ["62.5,15.0", "990.0,210.0"] == found[1].split()
+
+
+def test_crossed_thresholds_come_first() -> None:
+    """The reader sees what went wrong before what did not."""
+    html = html_report(result(), parse_conditions("leak,denied>5"), None, "")
+
+    assert html.index("<code>denied&gt;5") < html.index("<code>leak")
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (2.0, [0, 0.5, 1.0, 1.5, 2.0]),
+        (21.4, [0, 5, 10, 15, 20]),
+        (29_100, [0, 7200, 14_400, 21_600, 28_800]),
+        (20 * 86_400, [0, 259_200, 518_400, 777_600, 1_036_800, 1_296_000, 1_555_200]),
+    ],
+)
+def test_time_axis_has_round_marks(end: float, expected: list[float]) -> None:
+    """From a blink to weeks: a few marks at round times."""
+    assert expected == times(end)
 
 
 def test_report_without_moments_or_samples() -> None:
@@ -199,9 +220,10 @@ def test_bad_baseline_is_one_line(tmp_path: Path) -> None:
     [
         (0.42, "0.4 s"),
         (45.2, "45 s"),
-        (59.9, "1 min 0 s"),
+        (59.9, "1 min"),
         (320, "5 min 20 s"),
         (29_100, "8 h 5 min"),
+        (7200, "2 h"),
     ],
 )
 def test_spans_are_short(seconds: float, expected: str) -> None:

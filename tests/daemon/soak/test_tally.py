@@ -65,6 +65,16 @@ def test_sample_has_what_is_left_and_what_was_denied_since() -> None:
     assert ({"slab-seed": 1.0}, {"slab-seed": 5}) == (second.left, second.denied)
 
 
+def test_new_low_point_between_two_looks_shows() -> None:
+    """A play's lowest point stands in the sample after it, and in no later one."""
+    tally = Tally()
+    tally.begin(None)
+    for at, now in enumerate((zone(480, lowest=240), zone(480, lowest=240), zone(360, lowest=60))):
+        tally.look(state(variant([now])), SOURCES, at, 10)
+
+    assert [0.5, 1.0, 0.125] == [sample.left["slab-seed"] for sample in tally.timeline.samples]
+
+
 def test_hang_between_two_looks_is_counted() -> None:
     """Nothing freed, entitled callers refused, the reserve gone: that is one."""
     tally = Tally()

@@ -18,6 +18,10 @@ from tracegen.kernel_trace import importer
 EXPECTED = os.environ.get("EXPECT_COMPILED")
 
 
+BESIDE_THE_MODEL = ("tracegen.row_packing",)
+"""What is compiled with it, see pyproject.toml."""
+
+
 def model_modules() -> list[str]:
     """Return the name of every module of the model but ``allocator`` itself."""
     return sorted(
@@ -26,9 +30,9 @@ def model_modules() -> list[str]:
 
 
 @pytest.mark.skipif(EXPECTED is None, reason="EXPECT_COMPILED is not set: any build will do")
-@pytest.mark.parametrize("name", model_modules())
+@pytest.mark.parametrize("name", [*model_modules(), *BESIDE_THE_MODEL])
 def test_the_model_runs_in_the_mode_that_was_asked_for(name: str) -> None:
-    """Every module of the model is native code if and only if EXPECT_COMPILED is 1."""
+    """These are native code if and only if EXPECT_COMPILED is 1: the model, and those beside it."""
     path = importlib.import_module(name).__file__
 
     assert path is not None

@@ -6,12 +6,17 @@ of the label: the busiest at the first scrape that sees them get it.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
+from operator import attrgetter
 from typing import Final
 
+from allocator.stats import CacheStats
 from daemon import metric_table as m
 from daemon.collectors.samples import LabelBounds, Samples
+from daemon.metric_table import MetricSpec
 from daemon.reading import Reading, VariantReading
-from daemon.summary import busiest
+from daemon.summary import activity, busiest
 
 _GEOMETRY: Final = (
     (m.CACHE_OBJECT_SIZE_BYTES, "object_size"),
@@ -57,16 +62,52 @@ class CachesCollector:
 def _add_caches(
     samples: Samples, bounds: LabelBounds, model: tuple[str, str], variant: VariantReading
 ) -> None:
+    shown = {
+        cache.name: bounds.fold("cache", cache.name) for cache in busiest(variant.stats.caches)
+    }
+    used = [cache for cache in variant.stats.caches if activity(cache)]
+    named = Counter(cache.name for cache in used)
+    own: list[CacheStats] = []
+    """Nearly all: what stands under their labels is theirs alone."""
+    shared: list[CacheStats] = []
+    for cache in used:  # in an order that stays from scrape to scrape
+        name = cache.name
+        if named[name] == 1 and shown[name] == name and model[0] != m.OTHER:
+            own.append(cache)
+        else:
+            shared.append(cache)
     counters = m.SLAB_COUNTERS if variant.allocator == "slab" else m.SLUB_COUNTERS
-    for cache in busiest(variant.stats.caches):
-        shown = bounds.fold("cache", cache.name)
-        labels = (*model, shown)
-        if shown == cache.name:
-            for spec, field in _GEOMETRY:
-                samples.add(spec, labels, getattr(cache, field))
-        for spec, field in _PLAIN:
-            samples.add(spec, labels, getattr(cache, field))
+    _add_own(samples, model, own, counters)
+    for cache in shared:
+        _add_shared(samples, (*model, shown[cache.name]), cache, counters)
+
+
+def _add_own(
+    samples: Samples,
+    model: tuple[str, str],
+    caches: list[CacheStats],
+    counters: Mapping[str, MetricSpec],
+) -> None:
+    """Most of all samples are these, so they go in by metric."""
+    labels = [(*model, cache.name) for cache in caches]
+    for spec, field in (*_GEOMETRY, *_PLAIN):
+        samples.add_column(spec, labels, map(attrgetter(field), caches))
+    for key, spec in counters.items():
+        samples.add_column(spec, labels, [cache.counters.get(key, 0) for cache in caches])
+    for label, cache in zip(labels, caches, strict=True):
         for cause, count in cache.leaks.items():
-            samples.add(m.CACHE_LEAKS_TOTAL, (*labels, cause), count)
-        for key, spec in counters.items():
-            samples.add(spec, labels, cache.counters.get(key, 0))
+            samples.add(m.CACHE_LEAKS_TOTAL, (*label, cause), count)
+
+
+def _add_shared(
+    samples: Samples,
+    labels: tuple[str, str, str],
+    cache: CacheStats,
+    counters: Mapping[str, MetricSpec],
+) -> None:
+    for spec, field in _PLAIN:
+        samples.add(spec, labels, getattr(cache, field))
+    for cause, count in cache.leaks.items():
+        samples.add(m.CACHE_LEAKS_TOTAL, (*labels, cause), count)
+    for key, spec in counters.items():
+        samples.add(spec, labels, cache.counters.get(key, 0))

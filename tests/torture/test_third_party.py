@@ -47,8 +47,8 @@ def sender(world: Peaceful) -> Iterator[Start]:
 
     yield start
     for process in started:
-        process.kill()
-        process.communicate()
+        with process:
+            process.kill()
 
 
 def wait_for_end(child: Child) -> bool:

@@ -14,7 +14,6 @@ from tests.docs.workshop import Warm, Workshop
 GIVEN: dict[str, tuple[str, ...]] = {
     "README.md": ("trace.txt", "trace.pfmt"),
     "docs/IMPORT.md": ("trace.txt.xz", "part.txt", "before"),
-    "docs/RELIABILITY.md": ("data",),
 }
 """What a page takes as the reader's own; here it is the packaged trace of a real machine."""
 

@@ -32,9 +32,6 @@ ENDLESS = re.compile(
 """Goes on until it is stopped; a page's reader stops it by Ctrl-C."""
 SIGNS_OF_LIFE = {"serve": "ready", "send": ""}
 """What is waited for; of everything else, any word."""
-DATA = "data"
-USUAL_DATA = "/var/lib/pfmemd"
-"""Where pages have a daemon's data; here it is the folder "data" of the workshop."""
 SHARED = ("tests", "tracegen", "docs", "dashboards", "docker-compose.yml", "Dockerfile")
 """Of the checkout, what commands on pages name by a path in it."""
 
@@ -83,9 +80,6 @@ class Workshop:
             self.run_line(f"cat {sample} {'| zstd ' if name.endswith('.zst') else ''}> {name}")
         elif name.endswith(".txt.xz"):
             shutil.copyfile(samples.TRACE, path)
-        elif name == DATA:
-            fill = f"pfmemd serve {sample} --exit-when-done --data-dir {DATA}"
-            assert 0 == self.run_line(fill).returncode
         elif name.endswith(".txt"):
             path.write_bytes(lzma.decompress(samples.TRACE.read_bytes()))
         else:
@@ -184,7 +178,6 @@ class Workshop:
         assert {0} >= {process.returncode for process in self.background}
 
     def _moved(self, line: str) -> str:
-        line = line.replace(USUAL_DATA, str(self.folder / DATA))
         for port, moved in self.ports.items():
             line = re.sub(rf":{port}\b", f":{moved}", line)
         return line
@@ -216,7 +209,7 @@ def _without_comment(line: str) -> str:
 def _programs(line: str) -> set[str]:
     """The programs that a line starts."""
     code = re.sub(r"'[^']*'|\"[^\"]*\"", "x", _without_comment(line))
-    parts = re.split(r"[|&;]+", code)
+    parts = re.split(r"[|&;]+", code.replace("2>&1", ""))
     return {part.split()[0] for part in parts if part.split() and "=" not in part.split()[0]}
 
 

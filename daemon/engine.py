@@ -24,11 +24,7 @@ from daemon.sources import (
     Verdict,
 )
 from tracegen.batch import Batch
-from tracegen.errors import BatchError, StoppedError
-
-
-class ModelFaultError(StoppedError):
-    """A model failed while it applied a batch: its state is unknown from there on."""
+from tracegen.errors import BatchError
 
 
 class TooManySourcesError(BatchError):
@@ -117,18 +113,11 @@ class Engine:
     def apply(self, admitted: Admitted, at: float | None = None) -> None:
         """Carry out an admitted batch, which came ``at`` a Unix time, None is now.
 
-        Raises :class:`ModelFaultError`.
+        Raises :class:`~daemon.sources.ModelFaultError`.
         """
         started = time.perf_counter()
         with self._lock:
-            try:
-                admitted.source.apply(admitted)
-            except Exception as error:
-                batch = admitted.batch
-                raise ModelFaultError(
-                    f"a model failed in batch {batch.seq} of epoch {batch.epoch} of"
-                    f" {batch.source}: {type(error).__name__}: {error}"
-                ) from error
+            admitted.source.apply(admitted)
             admitted.source.last_batch_at = self._wall_clock() if at is None else at
             finished = time.perf_counter()
             admitted.source.apply_seconds.observe(finished - started)

@@ -25,7 +25,7 @@ from daemon.snapshots import (
     remove_unfinished,
     snapshot_name,
 )
-from daemon.sources import Admitted, MachineImages
+from daemon.sources import Admitted, MachineImages, ModelFaultError
 from tracegen.batch import EventBatch, decode
 from tracegen.errors import BatchError
 
@@ -162,6 +162,13 @@ def _replay(folder: Folder, engine: Engine, group: Group, recovered: Recovered) 
         if not isinstance(verdict, Admitted):
             what = f"batch {batch.seq} of {batch.source}, epoch {batch.epoch}, is out of turn"
             raise CorruptJournalError(folder.name, group.position, what)
-        engine.apply(verdict, group.written_ns / 1e9)
+        try:
+            engine.apply(verdict, group.written_ns / 1e9)
+        except ModelFaultError as error:
+            raise ModelFaultError(
+                f"{error}. Every start from {folder.name} comes to this: leave that --variant out,"
+                " or start anew in another --data-dir; pfmemd journal export gives the trace that"
+                " shows it"
+            ) from error
         recovered.batches += 1
         recovered.events += batch.events if isinstance(batch, EventBatch) else 0

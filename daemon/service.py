@@ -35,7 +35,7 @@ from daemon.collectors.samples import LabelBounds
 from daemon.collectors.storage import StorageCollector
 from daemon.collectors.zones import ZonesCollector
 from daemon.connections import ConnectionCounts
-from daemon.engine import Engine, ModelFaultError
+from daemon.engine import Engine
 from daemon.feed import TraceFeed
 from daemon.files import Folder, OsFolder
 from daemon.health import Health
@@ -47,7 +47,7 @@ from daemon.memory import MemoryWatch
 from daemon.receiver import Receiver
 from daemon.recovery import Recovered
 from daemon.settings import Settings, unknown_environment
-from daemon.sources import MachineFactory, MachineImages, ModelledMachine
+from daemon.sources import MachineFactory, MachineImages, ModelFaultError, ModelledMachine
 from daemon.state import state_of
 from daemon.stop_signal import StopSignal
 from daemon.storage import SnapshotRules, Storage, StorageReading, open_storage

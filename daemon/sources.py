@@ -2,9 +2,9 @@
 
 A batch goes through two doors. :meth:`Source.admit` decides, without changing any
 machine, whether it is due and whether all of it can be applied; :meth:`Source.apply`
-then does it and cannot fail. Between the two the daemon may write the batch down:
-several batches may be admitted before the first of them is applied. If they cannot be
-written down, :meth:`Source.abandon` makes it as if they had not come.
+then does it, and fails only if a model is at fault. Between the two the daemon may write
+the batch down: several batches may be admitted before the first of them is applied. If
+they cannot be written down, :meth:`Source.abandon` makes it as if they had not come.
 
 What is applied is a function of the batches alone, in their order: no clock, no
 chance. So a source that is made again from an image and the batches after it is the
@@ -36,7 +36,7 @@ from daemon.histogram import Histogram
 from daemon.metric_table import OTHER
 from daemon.reading import LifeReading, SourceReading, VariantReading
 from tracegen.batch import Batch, EventBatch, HeaderBatch, check, decode
-from tracegen.errors import HEADER, SEQUENCE, BatchError
+from tracegen.errors import HEADER, SEQUENCE, BatchError, StoppedError
 from tracegen.limits import FIRST_SEQ
 from tracegen.protocol import fingerprint_of
 
@@ -55,6 +55,10 @@ APPLY_SECONDS_BOUNDS: Final = (
     2.5,
 )
 """From a handful of events compiled to a full batch on many interpreted models."""
+
+
+class ModelFaultError(StoppedError):
+    """A model failed while it applied a batch: its state is unknown from there on."""
 
 
 class ModelledMachine(Protocol):
@@ -285,12 +289,18 @@ class Source:
             self.life.admitted_events = 0
 
     def apply(self, admitted: Admitted) -> None:
-        """Carry out what was admitted, on every variant."""
+        """Carry out what was admitted, on every variant. Raises :class:`ModelFaultError`."""
         life = admitted.life
         batch = admitted.batch
         if isinstance(batch, EventBatch):
-            for machine in life.machines.values():
-                machine.apply(batch.records)
+            for variant, machine in life.machines.items():
+                try:
+                    machine.apply(batch.records)
+                except Exception as error:
+                    raise ModelFaultError(
+                        f"the model {variant.name} failed in batch {batch.seq} of epoch"
+                        f" {batch.epoch} of {self.name}: {type(error).__name__}: {error}"
+                    ) from error
             self._note_marks(life, batch.records)
             life.admitted_events -= batch.events
             life.events += batch.events

@@ -37,7 +37,8 @@ class Life:
             changes.pop("interval_seconds", 60.0), changes.pop("journal_bytes", 1 << 30)
         )
         self.health = Health()
-        self.engine = Engine(variants, changes.pop("max_sources", 4), HashMachine, lambda: 1000.0)
+        machines = changes.pop("machines", HashMachine)
+        self.engine = Engine(variants, changes.pop("max_sources", 4), machines, lambda: 1000.0)
         self.storage: Storage = open_storage(
             SimulatedFolder(disk),
             self.engine,

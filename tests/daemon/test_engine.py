@@ -7,8 +7,9 @@ import threading
 import pytest
 
 from allocator.events import PAGE_FREE, RECORD_SIZE
-from daemon.engine import ModelFaultError, TooManySourcesError
+from daemon.engine import TooManySourcesError
 from daemon.reading import Reading
+from daemon.sources import ModelFaultError
 from tests.daemon.fakes import (
     HEADER,
     OTHER_HEADER,
@@ -246,13 +247,13 @@ def test_marks_are_remembered() -> None:
 
 
 def test_failing_model_stops_the_engine() -> None:
-    """A model's failure names the batch and what failed: the daemon cannot go on from it."""
+    """A model's failure names model, batch and what failed: the daemon cannot go on from it."""
     engine = new_engine(Machines(FailingMachine))
     offer(engine, header_batch())
 
     with pytest.raises(
         ModelFaultError,
-        match="batch 2 of epoch 5 of a: AssertionError: free list is not sorted",
+        match="the model slub-seed failed in batch 2 of epoch 5 of a: AssertionError: free list",
     ):
         offer(engine, events_batch(2, allocations(1, 13)))
 

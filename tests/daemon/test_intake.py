@@ -7,10 +7,10 @@ from random import Random
 
 import pytest
 
-from daemon.engine import ModelFaultError
 from daemon.health import Health
 from daemon.intake import GROUP_BATCHES, RETRY_SECONDS, Intake
 from daemon.journal.writer import Journal
+from daemon.sources import ModelFaultError
 from tests.daemon.fakes import (
     FailingMachine,
     Machines,

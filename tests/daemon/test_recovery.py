@@ -11,8 +11,15 @@ from daemon.journal.errors import CorruptJournalError
 from daemon.journal.layout import SEGMENT_HEADER_SIZE, segment_name
 from daemon.recovery import RecoveryError
 from daemon.snapshots import snapshot_name
-from daemon.sources import ModelledMachine
-from tests.daemon.fakes import VARIANTS, allocations, events_batch, header_batch, mark
+from daemon.sources import ModelFaultError, ModelledMachine
+from tests.daemon.fakes import (
+    VARIANTS,
+    FailingMachine,
+    allocations,
+    events_batch,
+    header_batch,
+    mark,
+)
 from tests.daemon.storages import Life
 from tests.simulation.disk import Disk, Inode
 from tests.simulation.world import HashImages
@@ -244,3 +251,19 @@ def test_progress_is_told(disk: Disk) -> None:
     assert 3 == len(second.seen)
     recovered = second.storage.recovered
     assert recovered.bytes_total == recovered.bytes_done == size - SEGMENT_HEADER_SIZE
+
+
+def test_batch_that_a_model_fails_at_is_named_with_the_ways_out(disk: Disk) -> None:
+    """It fails at every start; without that model the daemon is there again."""
+    Life(disk).offer(header_batch("a"), events_batch(2, allocations(1, 13), source="a"))
+
+    with pytest.raises(
+        ModelFaultError,
+        match=r"the model slub-seed failed in batch 2 .*: leave that --variant out, or start anew",
+    ):
+        Life(disk, machines=FailingMachine)
+
+    without = Life(disk, machines=FailingMachine, variants=VARIANTS[:1])
+    source = without.engine.source("a")
+    assert source is not None
+    assert 2 == source.position(5)

@@ -33,6 +33,7 @@ from tracegen.conformance.cli import conformance
 from tracegen.kernel_trace.cli import import_group
 from tracegen.rule_trace.cli import rule
 from tracegen.truth.cli import truth_command
+from tracegen.workload.cli import scenarios_command, simulate_command
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -184,6 +185,6 @@ def run(trace_path: str, variants: tuple[str, ...], *, as_json: bool) -> None:
 for _command in (
     *(import_group, send, trace, conformance, watch_command, demo_command),
     *(compare_command, explain_command, view_command, rule, journal_group, keys_group),
-    *(soak_command, top_command, truth_command),
+    *(soak_command, top_command, truth_command, simulate_command, scenarios_command),
 ):
     main.add_command(_command)

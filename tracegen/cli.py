@@ -32,6 +32,7 @@ from tracegen.replay import Plan, Replay, Sent
 from tracegen.sender import DEFAULT_TIMEOUT, InterruptedSendError
 from tracegen.trace_file import TraceReader
 from tracegen.truth.cli import truth_command
+from tracegen.workload.cli import scenarios_command, simulate_command
 
 DEFAULT_URL: Final = f"tcp://127.0.0.1:{DEFAULT_PORT}"
 _SPEED_PATTERN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)x?\Z", re.ASCII)
@@ -299,3 +300,5 @@ main.add_command(import_group)
 main.add_command(send)
 main.add_command(trace)
 main.add_command(truth_command)
+main.add_command(simulate_command)
+main.add_command(scenarios_command)

@@ -27,6 +27,7 @@ from daemon.top.cli import top_command
 from daemon.version import program_version
 from daemon.view_cli import view_command
 from daemon.watch import watch_command
+from daemon.workers import worker_pool
 from tracegen.cli import send, trace
 from tracegen.command_line import CommandGroup
 from tracegen.conformance.cli import conformance
@@ -139,8 +140,9 @@ def serve(
         raise click.UsageError("--exit-when-done needs a TRACE, '-' or --stdin")
     settings = load_settings(given_flags(ctx.params), config)
     configure_logs(settings.log_level, settings.log_format)
-    with StopSignal() as stop:
-        Service(settings, program_version()).run(stop, source, exit_when_done=exit_when_done)
+    with StopSignal() as stop, worker_pool(settings.workers) as workers:
+        service = Service(settings, program_version(), workers=workers)
+        service.run(stop, source, exit_when_done=exit_when_done)
 
 
 @main.command()
@@ -154,8 +156,17 @@ def serve(
     metavar="ALLOCATOR-REVISION",
     help=f"A model to run; give it once for each. There are {', '.join(variant_names())}.",
 )
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 256),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Processes that hold the models, so that several variants and sources use several cores;"
+    " 0 holds them in this one.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
-def run(trace_path: str, variants: tuple[str, ...], *, as_json: bool) -> None:
+def run(trace_path: str, variants: tuple[str, ...], workers: int, *, as_json: bool) -> None:
     r"""Run a trace through the models, offline, and say what came of it.
 
     For each source and variant: allocations that were ok, denied and stalled, by reason and by
@@ -166,14 +177,16 @@ def run(trace_path: str, variants: tuple[str, ...], *, as_json: bool) -> None:
     \b
     Examples:
       pfmemd run trace.pfmt
-      pfmemd run trace.pfmt.zst --variant slab-seed --variant slab-v3.6
+      pfmemd run trace.pfmt.zst --variant slab-seed --variant slab-v3.6 --workers 2
       zstdcat trace.pfmt.zst | pfmemd run - --json | jq '.sources[].variants[].denied'
     """
     try:
         chosen = [parse_variant(name) for name in dict.fromkeys(variants)]
     except VariantError as error:
         raise click.BadParameter(str(error), param_hint="--variant") from None
-    results = results_of(run_trace(trace_path, chosen, new_machine))
+    with worker_pool(workers) as pool:
+        factory = new_machine if pool is None else pool.new_machine
+        results = results_of(run_trace(trace_path, chosen, factory))
     if as_json:
         version = program_version()
         answer = {"version": version, "compiled": COMPILED, "trace": trace_path, "sources": results}

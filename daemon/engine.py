@@ -113,7 +113,7 @@ class Engine:
     def apply(self, admitted: Admitted, at: float | None = None) -> None:
         """Carry out an admitted batch, which came ``at`` a Unix time, None is now.
 
-        Raises :class:`~daemon.sources.ModelFaultError`.
+        Raises :class:`~daemon.sources.ModelFaultError`, or WorkerError for a machine in a worker.
         """
         started = time.perf_counter()
         with self._lock:

@@ -23,6 +23,7 @@ from daemon.journal.errors import NoRoomError
 from daemon.memory import MemoryWatch
 from daemon.sources import Admitted, Verdict
 from daemon.storage import Storage
+from daemon.workers import WorkerPool
 from tracegen.batch import Batch
 
 log = structlog.get_logger()
@@ -45,12 +46,14 @@ class Intake:
         stopping: Callable[[], bool] = lambda: False,
         memory: MemoryWatch | None = None,
         clock: Callable[[], float] = time.monotonic,
+        workers: WorkerPool | None = None,
     ) -> None:
         """``storage`` None keeps nothing: what is committed is lost with the process.
 
         ``stopping`` is asked between batches: a stop does not wait for a whole group.
         """
         self._memory = memory
+        self._workers = workers
         self.engine = engine
         self._storage = storage
         self._health = health
@@ -121,8 +124,11 @@ class Intake:
     def turn(self) -> bool:
         """Do what is due between two groups; True if the intake has just become free again.
 
-        Raises JournalError if the disk failed, MemoryLimitError if memory is used up.
+        Raises JournalError if the disk failed, MemoryLimitError if memory is used up,
+        WorkerError or ModelFaultError if a worker is lost.
         """
+        if self._workers is not None:
+            self._workers.turn()
         if self._memory is not None:
             self._memory.turn()
         if self._storage is None or self._behind:
@@ -141,7 +147,8 @@ class Intake:
     def close(self) -> None:
         """Let the storage go, with a last snapshot if it is of use."""
         if self._storage is not None:
-            self._storage.close(None if self._behind else self.engine)
+            lost = self._workers is not None and self._workers.lost
+            self._storage.close(None if self._behind or lost else self.engine)
 
     def _block(self, why: str, size: int) -> None:
         if self.blocked is None:

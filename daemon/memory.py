@@ -22,7 +22,6 @@ SHARE: Final = 0.9
 """Of what there is, the default limit."""
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
-_STATM: Final = Path("/proc/self/statm")
 _MEMINFO: Final = Path("/proc/meminfo")
 _CGROUP_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory.max"),
@@ -46,7 +45,8 @@ class MemoryWatch:
     ) -> None:
         """``limit`` in bytes; 0 is nine tenths of what there is."""
         self.limit = limit or int(SHARE * available_bytes())
-        self._read = read or resident_bytes
+        self.read = read or resident_bytes
+        """Resident memory now, in bytes."""
         self._clock = clock
         self._due = 0.0
 
@@ -56,7 +56,7 @@ class MemoryWatch:
         if now < self._due:
             return
         self._due = now + INTERVAL_SECONDS
-        resident = self._read()
+        resident = self.read()
         if resident > self.limit:
             raise MemoryLimitError(
                 f"{resident:,} bytes of memory are in use, more than the {self.limit:,} of"
@@ -64,9 +64,13 @@ class MemoryWatch:
             )
 
 
-def resident_bytes() -> int:
-    """Resident memory of this process."""
-    return int(_STATM.read_text("ascii").split()[1]) * _PAGE
+def resident_bytes(pid: int | None = None) -> int:
+    """Resident memory of a process, None is this one; 0 of one that is gone."""
+    try:
+        statm = Path(f"/proc/{pid or 'self'}/statm").read_text("ascii")
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(statm.split()[1]) * _PAGE
 
 
 def available_bytes() -> int:

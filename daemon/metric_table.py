@@ -1030,6 +1030,13 @@ MEMORY_LIMIT_BYTES: Final = _metric(
     "bytes",
     "Resident memory at which the daemon stops itself, cleanly.",
 )
+MEMORY_BYTES: Final = _metric(
+    "memory_bytes",
+    "gauge",
+    (),
+    "bytes",
+    "Resident memory of the daemon and its workers together, which is held to the limit.",
+)
 
 HTTP_CONNECTIONS_REFUSED_TOTAL: Final = _metric(
     "http_connections_refused_total",

@@ -43,7 +43,7 @@ from daemon.http import HttpServer, Request, Response, json_response
 from daemon.http_security import Password, tls_context
 from daemon.intake import Intake
 from daemon.journal.writer import JournalRules
-from daemon.memory import MemoryWatch
+from daemon.memory import MemoryWatch, resident_bytes
 from daemon.receiver import Receiver
 from daemon.recovery import Recovered
 from daemon.settings import Settings, unknown_environment
@@ -53,6 +53,7 @@ from daemon.stop_signal import StopSignal
 from daemon.storage import SnapshotRules, Storage, StorageReading, open_storage
 from daemon.summary import BUSIEST
 from daemon.view_route import view_routes
+from daemon.workers import WorkerPool
 from tracegen.limits import BatchLimits
 
 log = structlog.get_logger()
@@ -107,7 +108,7 @@ def subsystem_collectors(
     version: str,
     storage: Callable[[], StorageReading | None],
     connections: ConnectionCounts,
-    memory_limit: int,
+    memory: MemoryWatch,
 ) -> list[SubsystemCollector]:
     """Every collector of the daemon, in the order of /metrics."""
     return [
@@ -116,7 +117,7 @@ def subsystem_collectors(
         CachesCollector(),
         IngestCollector(settings.max_sources),
         StorageCollector(storage, settings.data_dir),
-        LimitsCollector(connections, settings.max_live_handles, memory_limit),
+        LimitsCollector(connections, settings.max_live_handles, memory),
         BuildCollector(version, settings.variants),
     ]
 
@@ -132,7 +133,12 @@ class Service:
         images: MachineImages | None = None,
         open_folder: Callable[[Path], AbstractContextManager[Folder]] = locked_folder,
         wall_clock_ns: Callable[[], int] = time.time_ns,
+        workers: WorkerPool | None = None,
     ) -> None:
+        """``workers`` hold the machines, in place of ``machine_factory`` and ``images``."""
+        if workers is not None:
+            machine_factory, images = workers.new_machine, workers
+        self._workers = workers
         self._settings = settings
         self._version = version
         self._images = images or ModelImages()
@@ -148,7 +154,7 @@ class Service:
             settings.max_live_handles,
         )
         self._storage: Storage | None = None
-        self._memory = MemoryWatch(settings.max_memory_bytes)
+        self._memory = MemoryWatch(settings.max_memory_bytes, self._resident_bytes)
         self._connections = ConnectionCounts()
 
     def run(self, stop: StopSignal, trace: str | None, *, exit_when_done: bool) -> None:
@@ -203,12 +209,16 @@ class Service:
                 self._version,
                 lambda: None if self._storage is None else self._storage.read(),
                 self._connections,
-                self._memory.limit,
+                self._memory,
             ),
             LabelBounds(settings.max_label_values),
             connections_refused,
             requests_unauthorized,
         )
+
+    def _resident_bytes(self) -> int:
+        workers = self._workers
+        return resident_bytes() + (0 if workers is None else workers.resident_bytes())
 
     def _wall_clock(self) -> float:
         return self._wall_clock_ns() / 1e9
@@ -230,7 +240,7 @@ class Service:
         """What takes batches; with a data folder, after its recovery."""
         settings = self._settings
         if settings.data_dir is None:
-            yield Intake(self._engine, None, self._health, lambda: stop.requested, self._memory)
+            yield self._new_intake(None, stop)
             return
         with (
             self._open_folder(settings.data_dir) as folder,
@@ -250,13 +260,21 @@ class Service:
                 wall_clock_ns=self._wall_clock_ns,
             )
             self._storage = storage
-            intake = Intake(
-                self._engine, storage, self._health, lambda: stop.requested, self._memory
-            )
+            intake = self._new_intake(storage, stop)
             try:
                 yield intake
             finally:
                 intake.close()
+
+    def _new_intake(self, storage: Storage | None, stop: StopSignal) -> Intake:
+        return Intake(
+            self._engine,
+            storage,
+            self._health,
+            lambda: stop.requested,
+            self._memory,
+            workers=self._workers,
+        )
 
     def _receive(self, stop: StopSignal, http: HttpServer, intake: Intake) -> None:
         agent = f"pfmemd {self._version}"

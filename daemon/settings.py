@@ -87,6 +87,10 @@ class Settings(BaseSettings):
     snapshot_journal_bytes: int = Field(default=256 << 20, ge=1 << 12)
     """A snapshot is taken earlier when the journal has grown by so much: it bounds what a start
     has to read."""
+    workers: int = Field(default=0, ge=0, le=256)
+    """Processes that hold the models, beside the one that receives: several sources and variants
+    then use several cores. A source's variants need not be in the same one. 0 holds all models in
+    the process that receives."""
     max_sources: int = Field(default=64, ge=1, le=4096)
     """The most sources held at once; a further one is refused."""
     max_live_handles: int = Field(default=20_000_000, ge=1)

@@ -147,6 +147,9 @@ class Life:
         self.applied_seq = FIRST_SEQ
         self.admitted_events = 0
         """Of batches that are not applied yet."""
+        self.handles_at_most = 0
+        """No machine holds more live handles when all that is admitted is applied. Kept, because
+        to ask a machine for the number may mean to wait for it."""
         self.events = 0
         self.last_ts_ns = 0
         self.phase: str | None = None
@@ -248,6 +251,7 @@ class Source:
         check(batch, life.header, life.limits)
         life.admitted_seq = batch.seq
         life.admitted_events += batch.events
+        life.handles_at_most += batch.events
         return Admitted(self, life, batch, data)
 
     def _admit_header(
@@ -272,6 +276,8 @@ class Source:
                 variant: machine_factory(header.machine, variant, header.caches, header.gfp)
                 for variant in variants
             }
+        except StoppedError:
+            raise
         except Exception as error:  # whatever a header asks for, it must not stop the daemon
             known = isinstance(error, (ConfigError, GfpError))
             what = str(error) if known else f"{type(error).__name__}: {error}"
@@ -289,13 +295,18 @@ class Source:
             self.life.admitted_events = 0
 
     def apply(self, admitted: Admitted) -> None:
-        """Carry out what was admitted, on every variant. Raises :class:`ModelFaultError`."""
+        """Carry out what was admitted, on every variant.
+
+        Raises :class:`ModelFaultError`, or WorkerError for a machine in a worker.
+        """
         life = admitted.life
         batch = admitted.batch
         if isinstance(batch, EventBatch):
             for variant, machine in life.machines.items():
                 try:
                     machine.apply(batch.records)
+                except StoppedError:  # it was in a worker, which tells of it
+                    raise
                 except Exception as error:
                     raise ModelFaultError(
                         f"the model {variant.name} failed in batch {batch.seq} of epoch"
@@ -375,6 +386,7 @@ class Source:
         life = admitted.life
         for variant, machine in life.machines.items():
             images.restore(machine, image.machines[variant.name])
+        life.handles_at_most = life.live_handles
         life.admitted_seq = life.applied_seq = image.applied_seq
         life.events = image.events
         life.last_ts_ns = image.last_ts_ns
@@ -410,7 +422,9 @@ class Source:
 
 def _check_handles(batch: EventBatch, life: Life, most: int) -> None:
     """Refuse a batch that could lead beyond ``most`` live handles."""
-    held = life.live_handles + life.admitted_events
+    if life.handles_at_most + batch.events <= most:
+        return
+    held = life.handles_at_most = life.live_handles + life.admitted_events
     if held + batch.events <= most:
         return
     ops = batch.records[OP_AT::RECORD_SIZE]

@@ -7,6 +7,7 @@ machine is read between two batches, under the engine's lock, as /metrics is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
@@ -16,6 +17,7 @@ from daemon.engine import Engine
 from daemon.http import Request, Response, Route
 from daemon.sources import ModelledMachine
 from daemon.view import NoViewError, slab_view
+from daemon.workers import RemoteMachine
 
 PROC: Final = "/proc/"
 SYS: Final = "/sys/"
@@ -45,9 +47,7 @@ class _Views:
         cache = name.removeprefix(_SLAB).removeprefix("/") or None
         if name != _SLAB and not name.startswith(_SLAB + "/"):
             return self._nothing(SYS, request.rest)
-        return self._answer(
-            SYS, request.rest, source, variant, lambda machine: slab_view(machine, cache)
-        )
+        return self._answer(SYS, request.rest, source, variant, partial(slab_view, cache=cache))
 
     def _answer(
         self,
@@ -58,6 +58,8 @@ class _Views:
         show: Callable[[Machine], str],
     ) -> Response:
         def question(machine: ModelledMachine) -> str:
+            if isinstance(machine, RemoteMachine):
+                return machine.ask(show)
             if not isinstance(machine, Machine):
                 raise NoViewError(f"no views of a {type(machine).__name__}")
             return show(machine)

@@ -389,7 +389,7 @@ def _process() -> tuple[Panel, ...]:
         ),
         timeseries(
             "Memory",
-            "Resident memory of the daemon's process, and where it stops itself.",
+            "Resident memory of the daemon and its workers, and where it stops itself.",
             BYTES,
             [Query(q.DAEMON_MEMORY, "{{instance}}"), Query(q.MEMORY_LIMIT, "limit")],
             styles=[Style("^limit$", color=CRITICAL, dashed=True)],

@@ -170,9 +170,6 @@ NODE_EXPORTER: Final = tuple(_table)
 
 # --- The daemon's process, and what Prometheus itself knows ------------------------------------
 
-PROCESS_MEMORY: Final = _metric(
-    "process_resident_memory_bytes", "gauge", _HOST, "bytes", "Memory of the process."
-)
 PROCESS_CPU: Final = _metric(
     "process_cpu_seconds_total", "counter", _HOST, "seconds", "Processor time of the process."
 )

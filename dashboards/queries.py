@@ -309,7 +309,7 @@ _OF_DAEMONS: Final = f"and on (job, instance) {m.SOURCES.name}"
 """Only of targets that are pfmemd."""
 SCRAPE_SECONDS: Final = f"{o.SCRAPE_DURATION.name} {_OF_DAEMONS}"
 SCRAPE_SAMPLES: Final = f"{o.SCRAPE_SAMPLES.name} {_OF_DAEMONS}"
-DAEMON_MEMORY: Final = f"{o.PROCESS_MEMORY.name} {_OF_DAEMONS}"
+DAEMON_MEMORY: Final = m.MEMORY_BYTES.name
 DAEMON_CPU: Final = f"rate({o.PROCESS_CPU.name}[$__rate_interval]) {_OF_DAEMONS}"
 BUILD: Final = f"group by (version, python, compiled) ({m.BUILD_INFO.name})"
 MODELS: Final = f"group by (variant, allocator, revision) ({select(m.VARIANT_INFO)})"

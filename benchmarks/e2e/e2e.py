@@ -57,6 +57,7 @@ class Case:
     sources: int = 1
     scrape_seconds: float = 1.0
     fsync: str = "always"
+    workers: int = 0
 
 
 @dataclass(slots=True)
@@ -73,17 +74,29 @@ class Result:
     scrapes: list[float] = field(default_factory=list)
 
 
+def with_children(pid: int) -> list[int]:
+    """A process and those that it has started: a daemon and its workers."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [pid, *map(int, children.split())]
+
+
 def cpu_seconds(pid: int) -> float:
-    """User and system time of a process that runs."""
-    stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(stat[11]) + int(stat[12])) / TICKS
+    """User and system time of a daemon that runs, with its workers."""
+    ticks = 0
+    for one in with_children(pid):
+        stat = Path(f"/proc/{one}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        ticks += int(stat[11]) + int(stat[12])
+    return ticks / TICKS
 
 
 def peak_rss(pid: int) -> int:
-    """The most memory a process has had, in bytes."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(line.split()[1]) * 1024
+    """The most memory that a daemon and each of its workers have had, in bytes."""
+    kibibytes = 0
+    for one in with_children(pid):
+        status = Path(f"/proc/{one}/status").read_text(encoding="ascii")
+        line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        kibibytes += int(line.split()[1])
+    return kibibytes * 1024
 
 
 @contextlib.contextmanager
@@ -92,7 +105,8 @@ def daemon(case: Case, data_dir: Path, log: Path) -> Iterator[tuple[int, str, st
     chosen = [word for variant in case.variants for word in ("--variant", variant)]
     command = [
         *(*PFMEMD, "serve", "--bind", "tcp://127.0.0.1:0", "--http", "127.0.0.1:0"),
-        *("--log-format", "json", "--data-dir", str(data_dir), "--fsync", case.fsync, *chosen),
+        *("--log-format", "json", "--data-dir", str(data_dir), "--fsync", case.fsync),
+        *("--workers", str(case.workers), *chosen),
     ]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stderr=file, cwd=data_dir.parent)
@@ -264,14 +278,22 @@ def cases(folder: Path, live: int, operations: int) -> list[Case]:
         Case("packed, slab-seed, fsync never", packed, events, fsync="never"),
         Case("packed, two variants", packed, events, two),
         Case("packed, two sources", packed, events, sources=2),
+        Case("packed, slab-seed, 1 worker", packed, events, workers=1),
+        Case("packed, two variants, 2 workers", packed, events, two, workers=2),
+        Case("packed, two sources, 2 workers", packed, events, sources=2, workers=2),
         Case("readable, slab-seed", readable, fewer),
         Case("readable, two variants", readable, fewer, two),
-        Case(
-            f"packed, two variants, {MANY_CACHES} caches, scraped 10 times a second",
-            many,
-            many_events,
-            two,
-            scrape_seconds=0.1,
+        *(
+            Case(
+                f"packed, two variants, {MANY_CACHES} caches, scraped 10 times a second"
+                + (f", {workers} workers" if workers else ""),
+                many,
+                many_events,
+                two,
+                scrape_seconds=0.1,
+                workers=workers,
+            )
+            for workers in (0, 2)
         ),
     ]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from daemon import metric_table as m
 from daemon.collectors.samples import LabelBounds, Samples
 from daemon.connections import ConnectionCounts
+from daemon.memory import MemoryWatch
 from daemon.reading import Reading
 
 
@@ -17,14 +18,15 @@ class LimitsCollector:
         m.CONNECTIONS_REFUSED_TOTAL,
         m.LIVE_HANDLES_LIMIT,
         m.MEMORY_LIMIT_BYTES,
+        m.MEMORY_BYTES,
     )
 
     def __init__(
-        self, connections: ConnectionCounts, max_live_handles: int, memory_limit: int
+        self, connections: ConnectionCounts, max_live_handles: int, memory: MemoryWatch
     ) -> None:
         self._connections = connections
         self._max_live_handles = max_live_handles
-        self._memory_limit = memory_limit
+        self._memory = memory
 
     def collect(self, reading: Reading, bounds: LabelBounds, samples: Samples) -> None:
         """Add the numbers."""
@@ -33,4 +35,5 @@ class LimitsCollector:
         for reason, count in self._connections.refused.items():
             samples.add(m.CONNECTIONS_REFUSED_TOTAL, (reason,), count)
         samples.add(m.LIVE_HANDLES_LIMIT, (), self._max_live_handles)
-        samples.add(m.MEMORY_LIMIT_BYTES, (), self._memory_limit)
+        samples.add(m.MEMORY_LIMIT_BYTES, (), self._memory.limit)
+        samples.add(m.MEMORY_BYTES, (), self._memory.read())

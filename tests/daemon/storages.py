@@ -13,6 +13,7 @@ from daemon.health import Health
 from daemon.intake import Intake
 from daemon.journal.reader import JournalReader
 from daemon.journal.writer import JournalCounts, JournalRules
+from daemon.memory import MemoryWatch
 from daemon.recovery import Recovered
 from daemon.service import subsystem_collectors
 from daemon.settings import load_settings
@@ -81,4 +82,5 @@ def collectors(variants: Sequence[str] = ("slab-seed", "slub-seed")) -> list[Sub
     recovered = Recovered(reader, [], 0, seconds=0.25)
     counts = JournalCounts(bytes=5000, segments=2, appended_bytes=3000, groups=40)
     reading = StorageReading(counts, SnapshotCounts(taken=1, bytes=800), recovered, blocked=False)
-    return subsystem_collectors(settings, "1.2.3", lambda: reading, ConnectionCounts(), 1 << 30)
+    memory = MemoryWatch(1 << 30, lambda: 80 << 20)
+    return subsystem_collectors(settings, "1.2.3", lambda: reading, ConnectionCounts(), memory)

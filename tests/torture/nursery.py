@@ -29,6 +29,7 @@ from daemon.receiver import Receiver
 from daemon.service import Service
 from daemon.settings import load_settings
 from daemon.stop_signal import StopSignal
+from daemon.workers import worker_pool
 from tests.torture.stream import batch_of
 from tracegen import sender as sender_module
 from tracegen.errors import PfmemdError
@@ -183,8 +184,14 @@ def play_daemon(
     def wall_clock_ns() -> int:
         return time.time_ns() + (random.choice((-HOUR_NS, HOUR_NS)) if clock_jumps else 0)
 
-    service = Service(loaded, "torture", open_folder=open_folder, wall_clock_ns=wall_clock_ns)
-    with StopSignal() as stop:
+    with StopSignal() as stop, worker_pool(loaded.workers) as workers:
+        service = Service(
+            loaded,
+            "torture",
+            open_folder=open_folder,
+            wall_clock_ns=wall_clock_ns,
+            workers=workers,
+        )
         service.run(stop, None, exit_when_done=False)
     return 0
 

@@ -19,6 +19,8 @@ WORLDS: Final = (
 )
 CYCLES: Final = 52
 """In each of the worlds: more than 200 in all."""
+WORKER_CYCLES: Final = 4
+"""Workers take their time to start."""
 
 
 def torture(folder: Path, seed: int, cycles: int) -> Figures:
@@ -44,3 +46,11 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_applied_twice(tmp_path: Pat
     assert figures.kills_at_steps > figures.cycles / 5
     assert figures.sender_kills > figures.cycles / 8
     assert figures.batches > figures.cycles
+
+
+def test_models_in_workers_lose_nothing_either(tmp_path: Path) -> None:
+    """The daemon is killed with its models in processes of their own; the next one has them all."""
+    with Nursery() as nursery, World(tmp_path, nursery, 1, fsync="never", workers=2) as world:
+        figures = world.torture(WORKER_CYCLES)
+
+    assert WORKER_CYCLES == figures.daemon_kills

@@ -2,6 +2,7 @@
 
 Inputs that reach new code are put into FOLDER, and those of the corpus are begun from. With
 ``-max_total_time=60`` it stops after a minute; a failing input is left in the current folder.
+``make fuzz`` does so for every target.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ import sys
 from pathlib import Path
 from typing import Final
 
-import atheris
+try:
+    import atheris
+except ImportError:
+    sys.exit("there is no atheris: it is a wheel for Linux on x86-64, Python 3.11 to 3.14")
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 

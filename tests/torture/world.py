@@ -35,6 +35,8 @@ ROOT: Final = Path(__file__).parents[2]
 PATIENCE: Final = 60.0
 VARIANTS: Final = ("slab-seed", "slub-seed")
 TORN: Final = 300
+"""Bytes at most behind the last group."""
+PAUSE: Final = 0.1
 
 
 class Nursery:
@@ -298,9 +300,11 @@ class World:
             assert not ended, f"{source.name} has ended:\n{self.tail(source.name)}"
 
     def _pause(self) -> None:
-        """Stop somebody for a moment, and let it go on."""
-        child = self.random.choice([source.sender for source in self.sources])
+        """Stop somebody for a moment, and let it go on; the others notice, or not."""
+        child = self.random.choice([self.daemon, *(source.sender for source in self.sources)])
+        assert child is not None
         child.signal(signal.SIGSTOP)
+        time.sleep(PAUSE * self.random.random())
         child.signal(signal.SIGCONT)
         self.figures.pauses += 1
 

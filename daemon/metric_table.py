@@ -1037,6 +1037,34 @@ MEMORY_BYTES: Final = _metric(
     "bytes",
     "Resident memory of the daemon and its workers together, which is held to the limit.",
 )
+BATCH_LIMIT_BYTES: Final = _metric(
+    "batch_limit_bytes",
+    "gauge",
+    (),
+    "bytes",
+    "The largest batch that is taken; a sender of a longer message is disconnected.",
+)
+BATCH_EVENTS_LIMIT: Final = _metric(
+    "batch_events_limit",
+    "gauge",
+    (),
+    "events",
+    "The most events in a batch; one with more is refused whole.",
+)
+CREDIT_LIMIT: Final = _metric(
+    "credit_limit",
+    "gauge",
+    (),
+    "batches",
+    "The most batches that a source may have on the way without an acknowledgement.",
+)
+HTTP_CONNECTIONS_LIMIT: Final = _metric(
+    "http_connections_limit",
+    "gauge",
+    (),
+    "connections",
+    "HTTP connections served at once.",
+)
 
 HTTP_CONNECTIONS_REFUSED_TOTAL: Final = _metric(
     "http_connections_refused_total",

@@ -117,7 +117,7 @@ def subsystem_collectors(
         CachesCollector(),
         IngestCollector(settings.max_sources),
         StorageCollector(storage, settings.data_dir),
-        LimitsCollector(connections, settings.max_live_handles, memory),
+        LimitsCollector(connections, settings, memory),
         BuildCollector(version, settings.variants),
     ]
 

@@ -375,7 +375,7 @@ def _snapshots() -> tuple[Panel, ...]:
 
 
 def _daemon() -> Row:
-    return Row("The daemon", (*_process(), *_exposition()))
+    return Row("The daemon", (*_process(), *_exposition(), *_limits()))
 
 
 def _process() -> tuple[Panel, ...]:
@@ -417,6 +417,26 @@ def _process() -> tuple[Panel, ...]:
             "Samples of one scrape.",
             COUNT,
             [Query(q.SCRAPE_SAMPLES, "{{instance}}")],
+        ),
+    )
+
+
+def _limits() -> tuple[Panel, ...]:
+    """How much the daemon lets itself be asked; what is beyond is refused and counted."""
+    return (
+        stat("Largest batch", "In bytes.", BYTES, Query(q.BATCH_LIMIT, "limit")),
+        stat("Events of a batch", "The most.", COUNT, Query(q.EVENTS_LIMIT, "limit")),
+        stat(
+            "Batches on the way",
+            "The most that a source may have sent without an acknowledgement.",
+            COUNT,
+            Query(q.CREDIT_LIMIT, "limit"),
+        ),
+        stat(
+            "HTTP connections",
+            "The most that are served at once.",
+            COUNT,
+            Query(q.HTTP_LIMIT, "limit"),
         ),
     )
 

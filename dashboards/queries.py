@@ -317,6 +317,10 @@ MACHINES: Final = f"group by (source, cpus, nodes, numa, gfp_flavour) ({select(m
 
 MEMORY_LIMIT: Final = largest(m.MEMORY_LIMIT_BYTES, ())
 HANDLES_LIMIT: Final = largest(m.LIVE_HANDLES_LIMIT, ())
+BATCH_LIMIT: Final = largest(m.BATCH_LIMIT_BYTES, ())
+EVENTS_LIMIT: Final = largest(m.BATCH_EVENTS_LIMIT, ())
+CREDIT_LIMIT: Final = largest(m.CREDIT_LIMIT, ())
+HTTP_LIMIT: Final = largest(m.HTTP_CONNECTIONS_LIMIT, ())
 HANDLES_MOST: Final = f"max({total(m.LIVE_HANDLES, _MODEL, m.LIVE_HANDLES.name)})"
 
 # --- Journal and snapshots --------------------------------------------------------------------

@@ -28,6 +28,7 @@ from daemon.version import program_version
 from daemon.view_cli import view_command
 from daemon.watch import watch_command
 from daemon.workers import worker_pool
+from tracegen.capture.cli import capture_command
 from tracegen.cli import send, trace
 from tracegen.command_line import CommandGroup
 from tracegen.conformance.cli import conformance
@@ -199,5 +200,6 @@ for _command in (
     *(import_group, send, trace, conformance, watch_command, demo_command),
     *(compare_command, explain_command, view_command, rule, journal_group, keys_group),
     *(soak_command, top_command, truth_command, simulate_command, scenarios_command),
+    capture_command,
 ):
     main.add_command(_command)

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from tracegen.batch import decode
+from tracegen.capture.cli import capture_command
 from tracegen.command_line import EXIT_SIGNAL, CommandGroup
 from tracegen.dump import dump
 from tracegen.errors import BatchError, PfmemdError
@@ -296,6 +297,7 @@ def main() -> None:
     """Make, read, convert and send traces of kernel memory allocation."""
 
 
+main.add_command(capture_command)
 main.add_command(import_group)
 main.add_command(send)
 main.add_command(trace)

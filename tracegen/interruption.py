@@ -28,10 +28,11 @@ class Interruption:
 
 
 @contextmanager
-def interruptible() -> Iterator[Interruption]:
-    """Take the signals over while the block runs."""
+def interruptible(*more: signal.Signals) -> Iterator[Interruption]:
+    """Take the signals, and ``more`` of them, over while the block runs."""
     interruption = Interruption()
-    before = {n: signal.signal(n, interruption.note) for n in (signal.SIGINT, signal.SIGTERM)}
+    numbers = (signal.SIGINT, signal.SIGTERM, *more)
+    before = {number: signal.signal(number, interruption.note) for number in numbers}
     try:
         yield interruption
     finally:

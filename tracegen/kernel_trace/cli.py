@@ -61,7 +61,8 @@ def _mem(_context: click.Context, _option: click.Parameter, value: str | None) -
     return int(match[1]) * _MIB[match[2]] * PAGES_PER_MIB
 
 
-def _source(_context: click.Context, _option: click.Parameter, value: str) -> str:
+def source_name(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    """Check the name of a source, for click."""
     if not is_source_name(value):
         raise click.BadParameter(f"{value!r}, expected {SOURCE_EXPECTED}")
     return value
@@ -124,7 +125,9 @@ _OPTIONS: Final = (
         metavar="VERSION",
         help="The traced kernel's version, which tells what its numbers mean.",
     ),
-    click.option("--source", callback=_source, default="ftrace", show_default=True, metavar="NAME"),
+    click.option(
+        "--source", callback=source_name, default="ftrace", show_default=True, metavar="NAME"
+    ),
     click.option(
         "--clock",
         type=click.Choice(CLOCKS),
@@ -268,13 +271,17 @@ def _run(
             return EXIT_SIGNAL + interruption.signal
         except PfmemdError:
             if importer.report.events:
-                _tell(importer.report, report)
+                tell(importer.report, report)
             raise
-    _tell(importer.report, report)
+    tell(importer.report, report)
     return EXIT_GOOD
 
 
-def _tell(report: Report, path: Path | None) -> None:
+def tell(report: Report, path: Path | None) -> None:
+    """Say what was understood on standard error and, as JSON, in a file.
+
+    Raises :class:`StoppedError` if the file cannot be written.
+    """
     click.echo(report.text(), err=True)
     if path is not None:
         try:

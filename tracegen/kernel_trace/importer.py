@@ -48,7 +48,7 @@ from tracegen.kernel_trace.scan import Scanner
 from tracegen.kernel_trace.settle import Settling
 from tracegen.kernel_trace.slab_pages import SlabPages
 from tracegen.kernel_trace.spool import PIECE, Spool
-from tracegen.kernel_trace.text_input import TextInput, is_regular_file
+from tracegen.kernel_trace.text_input import TextInput, TextSource, is_regular_file
 
 COMPILED: Final = not (scan.__file__ or "").endswith(".py")
 """Whether the modules that see every event run as native code."""
@@ -115,6 +115,8 @@ class _Machine:
 class Importer:
     """Imports one input; ``write`` takes the batches, ``progress`` bytes done and in all.
 
+    ``source`` is the path of a file, ``-``, or text that comes from elsewhere.
+
     ``interrupted`` is asked now and then: it ends a pipe, and a file's import altogether.
     ``bad_line`` is told each line that cannot be read, with number and expectation.
     :attr:`report` is good whatever comes, also when :meth:`run` raised.
@@ -122,20 +124,20 @@ class Importer:
 
     def __init__(
         self,
-        path: str,
+        source: str | TextSource,
         options: Options,
         write: Callable[[Batch], None],
         progress: Callable[[int, int], None] = lambda _done, _all: None,
         interrupted: Callable[[], bool] = lambda: False,
         bad_line: Callable[[int, str, str], None] = lambda _number, _line, _expected: None,
     ) -> None:
-        self._path = path
+        self._source = source
         self._options = options
         self._write = write
         self._progress = progress
         self._interrupted = interrupted
         self._tell_bad_line = bad_line
-        self._is_file = is_regular_file(path)
+        self._file = Path(source) if isinstance(source, str) and is_regular_file(source) else None
         self._maker = BatchMaker(options.source, options.epoch)
         self._snapshot: Snapshot | None = None
         self._text = TraceText(self._bad_line)
@@ -159,29 +161,36 @@ class Importer:
             kernel = self._snapshot.kernel
         self._text = TraceText(self._bad_line, kernel)
         self.report.names = self._text.shapes.names
-        whole = self._is_file if options.whole is None else options.whole
-        with TextInput(self._path, self._interrupted) as text_input:
-            pieces = self._pieces(text_input)
-            if whole:
-                self._import_whole(pieces, text_input.name)
-            else:
-                self._import_live(pieces, text_input.name)
-        if options.strict and self.report.guesses:
-            what = ", ".join(f"{n:,} x {name}" for name, n in self.report.guessed.items() if n)
-            raise GuessedError(f"{text_input.name}: guessed, which --strict forbids: {what}")
+        if isinstance(self._source, str):
+            with TextInput(self._source, self._interrupted) as text_input:
+                self._import(text_input)
+        else:
+            self._import(self._source)
         return self.report
 
-    def _pieces(self, text_input: TextInput) -> Iterator[list[Event]]:
+    def _import(self, text: TextSource) -> None:
+        options = self._options
+        whole = self._file is not None if options.whole is None else options.whole
+        pieces = self._pieces(text)
+        if whole:
+            self._import_whole(pieces, text.name)
+        else:
+            self._import_live(pieces, text.name)
+        if options.strict and self.report.guesses:
+            what = ", ".join(f"{n:,} x {name}" for name, n in self.report.guessed.items() if n)
+            raise GuessedError(f"{text.name}: guessed, which --strict forbids: {what}")
+
+    def _pieces(self, text: TextSource) -> Iterator[list[Event]]:
         """Events, as many together as one read brought; none while a pipe is silent."""
         read = self._reader()
-        for piece in text_input.pieces():
+        for piece in text.pieces():
             events = read(piece)
             if events and not self._first_ns:
                 self._first_ns = events[0][1]
             yield events
-            self._progress(text_input.position, text_input.size)
-        if self._is_file and self._interrupted():
-            raise InterruptedImportError(f"interrupted while reading {text_input.name}")
+            self._progress(text.position, text.size)
+        if self._file is not None and self._interrupted():
+            raise InterruptedImportError(f"interrupted while reading {text.name}")
 
     def _reader(self) -> Callable[[bytes], list[Event]]:
         if COMPILED:
@@ -394,7 +403,7 @@ class Importer:
     def _header(self, config: MachineConfig, caches: list[CacheSpec]) -> Header:
         made = Made(
             tool=self._options.tool,
-            text=f"from {Path(self._path).name if self._is_file else 'a pipe'}",
+            text=f"from {'a pipe' if self._file is None else self._file.name}",
         )
         return Header(
             config, tuple(caches), FLAVOUR, self._options.clock, labels=(BEGIN_LABEL,), made=made

@@ -14,7 +14,7 @@ import os
 import select
 import stat
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, Self
 
@@ -140,7 +140,10 @@ class TextInput:
 
         While a pipe is silent an empty piece comes now and then.
         """
-        rest = b""
+        return whole_lines(self._reads())
+
+    def _reads(self) -> Iterator[bytes]:
+        """What each read brought, nothing while a pipe is silent."""
         while not self._interrupted():
             if self._packed is None and not self._raw.is_ready():
                 yield b""
@@ -148,14 +151,7 @@ class TextInput:
             piece = self._read()
             if not piece:
                 break
-            cut = piece.rfind(b"\n") + 1
-            if not cut:
-                rest += piece[: MAX_LINE_BYTES + 1 - len(rest)]
-                continue
-            yield rest + piece[:cut]
-            rest = piece[cut:][: MAX_LINE_BYTES + 1]
-        if rest:
-            yield rest + b"\n"
+            yield piece
 
     def _read(self) -> bytes:
         try:
@@ -176,6 +172,25 @@ class TextInput:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class TextSource(Protocol):
+    """Where the text of a kernel trace comes from, opened before :meth:`pieces` is asked."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in messages."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in all, 0 if that is not known."""
+
+    @property
+    def position(self) -> int:
+        """How many of them were read."""
+
+    def pieces(self) -> Iterator[bytes]:
+        """See :meth:`TextInput.pieces`."""
 
 
 class _Source(Protocol):
@@ -220,6 +235,25 @@ class _Zstd:
             self._compressed = frame.unused_data if frame.eof else b""
         piece, self._inflated = self._inflated[:size], self._inflated[size:]
         return piece
+
+
+def whole_lines(reads: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut what reads brought behind the last line's end of each; what is left comes with the next.
+
+    A read that brought nothing is handed on as it is: nobody may wait for more.
+    """
+    rest = b""
+    for piece in reads:
+        cut = piece.rfind(b"\n") + 1
+        if cut:
+            yield rest + piece[:cut]
+            rest = piece[cut:][: MAX_LINE_BYTES + 1]
+        elif piece:
+            rest += piece[: MAX_LINE_BYTES + 1 - len(rest)]
+        else:
+            yield b""
+    if rest:
+        yield rest + b"\n"
 
 
 def is_regular_file(path: str) -> bool:

@@ -64,6 +64,17 @@ test-compiled: .venv-demo/mode ## The tests that run the model, with the model c
 	        $(PYTEST_ARGS) $(MODEL_TESTS); \
 	fi
 
+GENERATED := METRICS:daemon.metrics_doc SETTINGS:daemon.settings_doc \
+             COMMANDS:daemon.commands_doc ALERTS:dashboards.alerts_doc
+
+.PHONY: docs
+docs: .venv-dev/installed ## Write the generated pages and dashboards anew
+	@set -e; for page in $(GENERATED); do \
+	    .venv-dev/bin/python -m $${page#*:} > docs/.generated; \
+	    mv docs/.generated docs/$${page%%:*}.md; \
+	done
+	@.venv-dev/bin/python -m dashboards.build
+
 .PHONY: bench
 bench: .venv-dev/bench-tools ## The model beside glibc over the same streams (minutes)
 	@.venv-dev/bin/python benchmarks/model/bench.py $(BENCH_ARGS)

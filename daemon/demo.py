@@ -289,12 +289,16 @@ def next_steps(console: Console) -> None:
     help="A model to run; may be given several times.",
 )
 def demo_command(seconds: float, variants: tuple[str, ...]) -> None:
-    """Replay a real machine's trace through a daemon and watch it live.
+    r"""Replay a real machine's trace through a daemon and watch it live.
 
     The trace is 2.2 seconds out of the life of a Linux 6.1 machine with 320 MiB
     that swapped over NBD, around the moment when its emergency reserve was drawn
     deepest. It is imported, sent over ZeroMQ to a daemon on free loopback ports,
     and shown as it goes; then the demo says what happened and leaves nothing behind.
+
+    \b
+    Example:
+      pfmemd demo --seconds 20 --variant slab-seed --variant slub-v6.1
     """
     console = Console(highlight=False)
     mode = "compiled" if COMPILED else "plain Python"

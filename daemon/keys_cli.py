@@ -46,7 +46,12 @@ def keys_group() -> None:
     help="Where to; made if it is not there.  [default: here]",
 )
 def new(name: str, folder: Path) -> None:
-    """Draw a pair of keys: NAME.key to give away, NAME.key_secret to keep."""
+    r"""Draw a pair of keys: NAME.key to give away, NAME.key_secret to keep.
+
+    \b
+    Example:
+      pfmemd keys new host-a
+    """
     public, secret = new_keys(folder, name)
     click.echo(f"{public} is public: carry it to the other side")
     click.echo(f"{secret} is secret: it stays here")
@@ -63,7 +68,12 @@ def new(name: str, folder: Path) -> None:
     help="What it may send as; give it once for each, '*' is everything.  [default: NAME]",
 )
 def allow(folder: Path, public: Path, sources: tuple[str, ...]) -> None:
-    """Let the holder of a key send. A running daemon sees it at once."""
+    r"""Let the holder of a key send. A running daemon sees it at once.
+
+    \b
+    Example:
+      pfmemd keys allow /etc/pfmemd/keys host-a.key --source host-a
+    """
     name = public.name.removesuffix(PUBLIC_SUFFIX)
     client = keys.allow(folder, public, name, frozenset(sources or (name,)))
     click.echo(f"{client.name} may send as {' '.join(sorted(client.sources))}")
@@ -73,7 +83,12 @@ def allow(folder: Path, public: Path, sources: tuple[str, ...]) -> None:
 @_FOLDER
 @click.argument("name")
 def deny(folder: Path, name: str) -> None:
-    """Let a client connect no more. A connection that it has stays until it breaks."""
+    r"""Let a client connect no more. A connection that it has stays until it breaks.
+
+    \b
+    Example:
+      pfmemd keys deny /etc/pfmemd/keys host-a
+    """
     keys.deny(folder, name)
     click.echo(f"{name} may send no more")
 
@@ -82,7 +97,12 @@ def deny(folder: Path, name: str) -> None:
 @_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def list_clients(folder: Path, *, as_json: bool) -> None:
-    """Tell who may send as which source."""
+    r"""Tell who may send as which source.
+
+    \b
+    Example:
+      pfmemd keys list /etc/pfmemd/keys
+    """
     allowed = keys.clients(folder)
     if as_json:
         found = {

@@ -450,7 +450,9 @@ CACHE_LEAKS_TOTAL: Final = _metric(
     "counter",
     (*_CACHE, "cause"),
     "objects",
-    "Reserve objects handed to callers that are not entitled, by how it happened.",
+    "Reserve objects handed to callers that are not entitled, by how it happened: node_path,"
+    " forced_refill, wrong_cache, descriptor_cache, partial_unflag, no_memalloc_socks, fast_path,"
+    " same_slab_again, partial_slab, grow_fills_array, shared_array, nofail.",
     "gfp_pfmemalloc_allowed()",
 )
 

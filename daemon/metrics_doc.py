@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Final
 
+from allocator.leak import LEAK_WAYS
 from allocator.outcome import (
     CALLER_NAMES,
     KIND_NAMES,
@@ -43,7 +44,7 @@ _LABELS: Final = {
     "classzone": "`DMA`, `DMA32`, `Normal`",
     "order": "0 to 10: blocks of 2^order pages",
     "cache": "the name of the slab cache; those never used are not shown",
-    "cause": "how a reserve object came to a caller without a right to it",
+    "cause": "how a reserve object came to a caller without a right to it; see below",
     "phase": "the text of a MARK event",
     "collector": "the part of the daemon that gives the metrics",
 }
@@ -68,6 +69,8 @@ def metrics_markdown() -> str:
         parts.append("| metric | type | labels | unit | meaning | in the kernel |\n")
         parts.append("|---|---|---|---|---|---|\n")
         parts += [_row(spec) for spec in specs]
+    parts.append("\n## Causes of a leak\n\n| cause | |\n|---|---|\n")
+    parts += [f"| `{way}` | {meaning} |\n" for way, meaning in LEAK_WAYS.items()]
     parts.append(f"\n{len(METRICS)} metrics.\n")
     return "".join(parts)
 

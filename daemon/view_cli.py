@@ -71,8 +71,8 @@ def view_command(
       pfmemd view nbd.pfmt slabinfo --at 7286 --variant slub-seed
       pfmemd view nbd.pfmt slab skbuff_head_cache --variant slub-v3.6
       pfmemd view nbd.pfmt zoneinfo --at 0
-      pfmemd view nbd.pfmt -o /tmp/nbd && \\
-        prometheus-node-exporter --path.procfs=/tmp/nbd/proc --collector.disable-defaults \\
+      pfmemd view nbd.pfmt -o /tmp/nbd && \
+        prometheus-node-exporter --path.procfs=/tmp/nbd/proc --collector.disable-defaults \
         --collector.zoneinfo --collector.buddyinfo --collector.slabinfo
     """
     if (name is None) == (folder is None):

@@ -101,7 +101,7 @@ def _in_lines(feed: Feed, console: Console, pause: Pause) -> State:
     help="Stop after so many seconds; without it, Ctrl-C does.",
 )
 def watch_command(address: str, source: str | None, seconds: float | None) -> None:
-    """Watch a running daemon: the reserve, who drew it, who was denied.
+    r"""Watch a running daemon: the reserve, who drew it, who was denied.
 
     For every model of every source: free pages of each zone against the min, low
     and high watermarks (the bar is full at twice high; below m the emergency
@@ -110,6 +110,10 @@ def watch_command(address: str, source: str | None, seconds: float | None) -> No
     took from the reserve and the free objects kept for those entitled to them.
 
     On a terminal it takes the screen; into a pipe it prints a line every few seconds.
+
+    \b
+    Example:
+      pfmemd watch --source nbd-swap --seconds 60
     """
     try:
         split_address(address)

@@ -236,11 +236,15 @@ def trace() -> None:
     help="Rows of each table.",
 )
 def info(trace_path: str, json_wanted: bool, top: int) -> None:
-    """Tell what is in a trace.
+    r"""Tell what is in a trace.
 
     Sources, machine, span, and events by op, context, gfp, cache, order and size.
     Every batch and event is checked on the way; the first bad one is named and the
     exit code is 2.
+
+    \b
+    Example:
+      pfmemd trace info nbd.pfmt.zst --top 5
     """
     with TraceReader(trace_path) as reader:
         counted = TraceInfo()
@@ -270,10 +274,14 @@ def info(trace_path: str, json_wanted: bool, top: int) -> None:
     help="Events shown of each batch.",
 )
 def dump_batches(trace_path: str, wanted: int | None, events: int) -> None:
-    """Show batches byte by byte, each with what it means.
+    r"""Show batches byte by byte, each with what it means.
 
     For people who write the format in another language. A batch that is refused is shown
     all the same, followed by the reason; the exit code is then 2.
+
+    \b
+    Example:
+      pfmemd trace dump nbd.pfmt --batch 0
     """
     with TraceReader(trace_path) as reader:
         for number, offset, data in reader.frames():

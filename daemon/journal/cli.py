@@ -43,10 +43,14 @@ def journal_group() -> None:
 @_FOLDER
 @click.option("--json", "as_json", is_flag=True, help="Everything, as JSON.")
 def info(folder: Path, *, as_json: bool) -> None:
-    """Tell what is in a journal.
+    r"""Tell what is in a journal.
 
     Segments, sources with their epochs and batches, snapshots, and whether something was cut
     off by a crash.
+
+    \b
+    Example:
+      pfmemd journal info /var/lib/pfmemd
     """
     found = _look(folder, deep=False)
     click.echo(json.dumps(found.to_json(), indent=2) if as_json else "\n".join(_render(found)))
@@ -55,11 +59,15 @@ def info(folder: Path, *, as_json: bool) -> None:
 @journal_group.command("verify")
 @_FOLDER
 def verify(folder: Path) -> None:
-    """Read everything, and say whether it is what was written.
+    r"""Read everything, and say whether it is what was written.
 
     Every checksum, every batch and event, the order of the batches of each source, and
     whether each snapshot agrees with the journal. Exit code 1 names the first place that is
     damaged. A torn tail is no damage: it was promised to nobody.
+
+    \b
+    Example:
+      pfmemd journal verify /var/lib/pfmemd
     """
     found = _look(folder, deep=True)
     for one in found.snapshots:

@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import ClassVar, Final
 
-from rich.table import Table
 from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
@@ -15,15 +14,18 @@ from textual.containers import Horizontal
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable, Footer, Input, Static
 
-from daemon.findings import EXHAUSTED, THROTTLED
-from daemon.live_state import State, Variant
-from daemon.live_view import level, zone_bar
+from daemon.live_state import State
+from daemon.top.cells import (
+    VARIANT_COLUMNS,
+    cache_cells,
+    troubles_text,
+    variant_cells,
+    zones_table,
+)
 from daemon.top.rows import (
     BUSY,
     CACHE_COLUMNS,
-    CacheRow,
     Moment,
-    Trouble,
     cache_rows,
     events_rate,
     troubles,
@@ -33,11 +35,6 @@ from tracegen.errors import PfmemdError
 
 READINGS: Final = 4
 """Rates are taken over the last so many readings."""
-MOST_TROUBLES: Final = 7
-VARIANT_COLUMNS: Final = (
-    *("model", "left", "least", "granted/s", "denied", "denied/s", "entitled", "stalled"),
-    *("leaked", "flagged", "active"),
-)
 NOTHING_YET: Final = "No source has sent anything yet: `pfmemd send TRACE` does."
 
 
@@ -178,9 +175,9 @@ class TopApp(App[None]):
             return
         now, source, variant = chosen
         model = now.state.sources[source].variants[variant]
-        self.query_one("#zones", Static).update(_zones(model))
+        self.query_one("#zones", Static).update(zones_table(model))
         found = troubles(source, variant, now, self._before)
-        self.query_one("#troubles", Static).update(_troubles(found, self._firing))
+        self.query_one("#troubles", Static).update(troubles_text(found, self._firing))
         self._draw_variants(now, source, variant)
         self._draw_caches(now, source, variant)
 
@@ -209,19 +206,8 @@ class TopApp(App[None]):
         table.clear()
         rows = variant_rows(source, now, self._before)
         for row in rows:
-            table.add_row(
-                Text(("▶ " if row.name == variant else "  ") + row.name, "bold"),
-                _share(row.left),
-                _share(row.lowest_left),
-                _right(f"{row.ok_rate:,.0f}"),
-                _right(f"{row.denied:,}"),
-                _right(f"{row.denied_rate:,.0f}", "red" if row.denied_rate else ""),
-                _right(f"{row.entitled_denied:,}", "red" if row.entitled_denied else ""),
-                _right(f"{row.stalled:,}"),
-                _right(f"{row.leaked:,}", "dark_orange" if row.leaked else ""),
-                _right(f"{row.flagged:,}"),
-                _right("on", "dark_orange") if row.active else _right("off", "dim"),
-            )
+            mark = "▶ " if row.name == variant else "  "
+            table.add_row(*variant_cells(row, mark))
         table.move_cursor(row=[row.name for row in rows].index(variant))
 
     def _head_caches(self) -> None:
@@ -245,7 +231,7 @@ class TopApp(App[None]):
         cursor, scrolled = table.cursor_coordinate, table.scroll_y
         table.clear()
         for row in rows:
-            table.add_row(*_cache_cells(row))
+            table.add_row(*cache_cells(row))
         if rows:
             table.cursor_coordinate = Coordinate(min(cursor.row, len(rows) - 1), cursor.column)
             table.scroll_to(y=scrolled, animate=False)
@@ -315,52 +301,3 @@ class TopApp(App[None]):
         """Stand still, or go on."""
         self.paused = not self.paused
         self.draw()
-
-
-def _cache_cells(row: CacheRow) -> list[Text]:
-    cells = [Text(row.name)]
-    for column in CACHE_COLUMNS[1:]:
-        hot = column.title in {"denied", "flagged", "kept"} and column.key(row)
-        cells.append(_right(column.cell(row), "dark_orange" if hot else ""))
-    return cells
-
-
-def _right(text: str, style: str = "") -> Text:
-    return Text(text, style, justify="right")
-
-
-def _share(left: float) -> Text:
-    color = "red" if left < EXHAUSTED else "dark_orange" if left < THROTTLED else "green"
-    return _right(f"{left:.0%}", color)
-
-
-def _zones(model: Variant) -> Table:
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for title in ("zone", "free pages (min low high)"):
-        table.add_column(title, no_wrap=True)
-    for title in ("free", "min", "lowest"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    several = len({zone.node for zone in model.zones}) > 1
-    for zone in model.zones:
-        word, color = level(zone)
-        table.add_row(
-            f"{zone.node}:{zone.zone}" if several else zone.zone,
-            zone_bar(zone),
-            f"{zone.free:,}",
-            f"{zone.min:,}",
-            Text(f"{zone.lowest_free:,}", "red" if zone.lowest_free < zone.min else ""),
-            Text(word, color),
-        )
-    return table
-
-
-def _troubles(found: list[Trouble], firing: list[str]) -> Text:
-    lines = [Text.assemble(("alert ", "bold red"), line) for line in firing]
-    lines += [
-        Text.assemble(("● ", "bold red" if trouble.critical else "dark_orange"), trouble.text)
-        for trouble in found
-    ]
-    if not lines:
-        lines = [Text.assemble(("● ", "green"), "nothing is wrong")]
-    return Text("\n").join(lines[:MOST_TROUBLES])

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from functools import partial
 from typing import Final
 
 import click
+from rich.console import Console
 
 from daemon.live_state import read_state
 from daemon.settings import split_address
 from daemon.top.alerts import firing
+from daemon.top.once import report
+from daemon.top.rows import Moment
 
 MOST_CACHES: Final = 2000
 """Asked for; a kernel has a few hundred."""
+PIPE_WIDTH: Final = 130
+"""Wide enough that nothing is cut."""
 
 
 def _address(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -49,7 +56,12 @@ def _address(ctx: click.Context, parameter: click.Parameter, value: str | None) 
     show_default=True,
     help="Seconds between two looks.",
 )
-def top_command(address: str, alertmanager: str | None, interval: float) -> None:
+@click.option(
+    "--once",
+    is_flag=True,
+    help="Print one reading as text and end; so it does where there is no terminal.",
+)
+def top_command(address: str, alertmanager: str | None, interval: float, once: bool) -> None:
     r"""Watch a running daemon in the terminal, in the manner of slabtop and htop.
 
     Above: each zone's free pages against min, low and high, and what is wrong with the model
@@ -62,12 +74,24 @@ def top_command(address: str, alertmanager: str | None, interval: float) -> None
     Space    pause                     /    only caches whose name contains ...
     q        quit                      Esc  all caches again
 
-    The mouse works: a click on a heading sorts. `pfmemd watch` shows less and works in a pipe.
+    The mouse works: a click on a heading sorts. `pfmemd watch` shows less, and goes on in a pipe.
+
+    \b
+    Examples:
+      pfmemd top
+      pfmemd top --http 10.0.0.5:9571 --alertmanager 127.0.0.1:9093
+      pfmemd top --once | tee reserve.txt
     """
     read = partial(read_state, address, MOST_CACHES)
-    read()  # if nothing answers, one line says so, and no screen is opened
+    first = Moment(time.monotonic(), read())  # if nothing answers, no screen is opened
+    alerts = None if alertmanager is None else partial(firing, alertmanager)
+    if once or not (sys.stdin.isatty() and sys.stdout.isatty()):
+        time.sleep(interval)  # rates are of two readings
+        console = Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+        now = Moment(time.monotonic(), read())
+        console.print(*report(now, first, alerts() if alerts is not None else []), sep="\n")
+        return
     # Not at the head: every pfmemd command would take longer to start.
     from daemon.top.app import TopApp  # noqa: PLC0415
 
-    alerts = None if alertmanager is None else partial(firing, alertmanager)
     TopApp(read, alerts, address=address, interval=interval).run()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from allocator.leak import LEAK_WAYS
 from daemon import metric_table
 from daemon.metric_table import GROUPS, METRICS, MetricSpec
 from daemon.metrics_doc import metrics_markdown
@@ -63,6 +64,13 @@ def test_groups_have_names_and_members() -> None:
 
     assert len(titles) == len(set(titles))
     assert all(specs for _, specs in GROUPS)
+
+
+def test_help_of_leaks_names_every_way() -> None:
+    """The table imports nothing of the model, so the names are written there once more."""
+    ways = metric_table.CACHE_LEAKS_TOTAL.help.partition(": ")[2].removesuffix(".").split(", ")
+
+    assert list(LEAK_WAYS) == ways
 
 
 def test_docs_are_current() -> None:

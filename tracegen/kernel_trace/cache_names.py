@@ -24,7 +24,7 @@ GENERAL_PREFIXES: Final = ("kmalloc-", "dma-kmalloc-", "size-")
 """The general caches: the model has its own, so they are asked by size."""
 GENERAL: Final = -1
 """In place of a cache id: the object came from a general cache."""
-_OWN_CACHES: Final = {"kmem_cache", "kmem_cache_node"}
+OWN_CACHES: Final = frozenset({"kmem_cache", "kmem_cache_node"})
 """Caches in which the allocator keeps itself; the model has its own."""
 
 UNNAMED: Final = "unnamed-{size}"
@@ -52,6 +52,16 @@ _MAX_VOTED: Final = 16
 """Names that one key's objects may be seen freed to."""
 
 
+_GENERAL_SIZE: Final = re.compile(r"-(\d{1,7})([kM]?)(?:\(DMA\))?$")
+_UNITS: Final = {"": 0, "k": 10, "M": 20}
+
+
+def general_size(name: str) -> int:
+    """Bytes of the objects of a general cache, as its name has them; 0 for another cache."""
+    match = _GENERAL_SIZE.search(name) if name.startswith(GENERAL_PREFIXES) else None
+    return int(match[1]) << _UNITS[match[2]] if match is not None else 0
+
+
 class CacheTable:
     """The caches of the header to be, each with its id."""
 
@@ -75,7 +85,7 @@ class CacheTable:
         if spelt in self._by_name:
             self._by_name[name] = self._by_name[spelt]
             return self._by_name[name]
-        if name in _OWN_CACHES or len(self.specs) >= MAX_CACHES:
+        if name in OWN_CACHES or len(self.specs) >= MAX_CACHES:
             return GENERAL
         cache_id = len(self.specs)
         spec = CacheSpec(cache_id, spelt, max(size, _LEAST_SIZE), align, flags)

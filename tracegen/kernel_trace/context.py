@@ -58,10 +58,10 @@ class Contexts:
         if thread.reclaiming:
             self.by_reclaim += 1
             bits = CTX_PF_MEMALLOC
-        elif origin.kswapd:
+        elif thread.kswapd:
             self.by_kswapd += 1
             bits = CTX_PF_MEMALLOC
-        elif thread.compacting and not origin.compactor:
+        elif thread.compacting and not thread.compactor:
             self.by_compaction += 1
             bits = CTX_PF_MEMALLOC
         elif not thread.reclaim_seen:

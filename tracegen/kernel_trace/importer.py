@@ -43,7 +43,7 @@ from tracegen.kernel_trace.outbox import MAX_WAITING, MAX_WAITING_WHOLE, Outbox
 from tracegen.kernel_trace.pairing import Pairing
 from tracegen.kernel_trace.population import BEGIN_LABEL, Population, plan_spare, plan_unread
 from tracegen.kernel_trace.proc import ZONE_INDEX, Snapshot, machine_of_size, read_snapshot
-from tracegen.kernel_trace.report import Report
+from tracegen.kernel_trace.report import MAX_TOLD, UNMATCHED, Report
 from tracegen.kernel_trace.scan import Scanner
 from tracegen.kernel_trace.settle import Settling
 from tracegen.kernel_trace.slab_pages import SlabPages
@@ -142,6 +142,10 @@ class Importer:
         self._snapshot: Snapshot | None = None
         self._text = TraceText(self._bad_line)
         self._first_ns = 0
+        self._told = 0
+        """Events of no known meaning that were told one by one."""
+        self._events: list[Event] = []
+        """Those that are being paired."""
         self.report = Report()
         self.balance: Balance | None = None
         """Where the kernel's pages went, if there is one before :meth:`run`."""
@@ -187,6 +191,7 @@ class Importer:
             events = read(piece)
             if events and not self._first_ns:
                 self._first_ns = events[0][1]
+            self._events = events
             yield events
             self._progress(text.position, text.size)
         if self._file is not None and self._interrupted():
@@ -203,6 +208,22 @@ class Importer:
             raise ImportFailedError(f"line {number}: {shown(line)}, expected {expected}")
         self.report.bad_line(number, line, expected)
         self._tell_bad_line(number, line, expected)
+
+    def _stray(self, event: Event) -> None:
+        """An event of no known meaning: tell its line."""
+        shape, ts_ns, _, address = event
+        self.report.of(shape.kind)[UNMATCHED] += 1
+        if self._told >= MAX_TOLD:
+            return
+        self._told += 1
+        index = next(index for index, one in enumerate(self._events) if one is event)
+        number = self._text.line_of(index)
+        what = (
+            f"{ts_ns / 1e9:.6f} {self._text.shapes.names[shape.kind]} of {address:#x} from"
+            f" {shape.site or 'somewhere'}"
+        )
+        self.report.stray(number, what)
+        self._tell_bad_line(number, what, "an allocation since the last free of that address")
 
     def _nothing(self, name: str) -> ImportFailedError:
         what = f"{name} has no event in its {self._text.lines:,} lines, expected a kernel trace"
@@ -233,6 +254,11 @@ class Importer:
             plan = ledger.plan(machine.caches)
             self._plan_spare(plan, machine.caches)
             population = self._population(plan, machine, slabs)
+            if population.used_more:
+                self.report.notes.append(
+                    f"{population.used_more:,} more pages were in use when the trace began than"
+                    " the files say, for it frees them"
+                )
             prelude = self._open(population, machine)
             handles = ledger.settle(population)
             if self.balance is not None:
@@ -434,6 +460,7 @@ class Importer:
             last_handle,
             self._min_free_kbytes(),
             self.balance,
+            self._stray,
         )
 
     def _fill_report(

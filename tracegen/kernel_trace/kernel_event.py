@@ -96,6 +96,8 @@ class Thread:
     __slots__ = (
         "after_slab_free",
         "compacting",
+        "compactor",
+        "kswapd",
         "last_cache",
         "pages",
         "pid",
@@ -112,6 +114,9 @@ class Thread:
         self.reclaim_seen = False
         """It was seen to begin or to end reclaim."""
         self.compacting = False
+        self.compactor = False
+        """It is kcompactd."""
+        self.kswapd = False
         self.victim = False
         """The OOM killer chose it."""
         self.slot = 0
@@ -126,7 +131,8 @@ class Thread:
     @property
     def matters(self) -> bool:
         """Whether something is known of it that later events depend on."""
-        return self.reclaiming or self.compacting or self.victim or bool(self.pages)
+        known = self.kswapd or self.compactor
+        return known or self.reclaiming or self.compacting or self.victim or bool(self.pages)
 
 
 INTERRUPT_BITS: Final[dict[str, int]] = {
@@ -149,7 +155,7 @@ class Origin:
     """
 
     __slots__ = (
-        *("bits", "blind", "comm", "compactor", "cpu", "in_task", "interrupt", "kswapd"),
+        *("bits", "blind", "comm", "cpu", "in_task", "interrupt"),
         "thread",
     )
 
@@ -163,9 +169,12 @@ class Origin:
         self.in_task = self.bits == 0
         self.blind = interrupt == ""
         """The text does not say what is interrupted."""
-        self.kswapd = self.in_task and comm.startswith("kswapd")
+        # Where the kernel has forgotten a comm it prints <...>, so the thread keeps it in mind.
+        if self.in_task and comm.startswith("kswapd"):
+            thread.kswapd = True
         # trace-cmd report -l cuts a comm to 8 characters.
-        self.compactor = self.in_task and comm.startswith("kcompact")
+        if self.in_task and comm.startswith("kcompact"):
+            thread.compactor = True
 
 
 class Key:

@@ -14,9 +14,9 @@ from typing import Final, TypeAlias
 
 from allocator.events import KMALLOC
 from tracegen.kernel_trace import report as r
-from tracegen.kernel_trace.cache_names import GENERAL, CacheTable
+from tracegen.kernel_trace.cache_names import GENERAL, OWN_CACHES, CacheTable, general_size
 from tracegen.kernel_trace.kernel_event import NO_POINTER, Key
-from tracegen.kernel_trace.older import Older, Plan, ZoneUse
+from tracegen.kernel_trace.older import STRAY, Older, Plan, ZoneUse
 from tracegen.kernel_trace.population import Population
 from tracegen.kernel_trace.report import Report
 
@@ -63,6 +63,9 @@ class Ledger(Older):
     def object(self, kind: int, name: str, site: str, ptr: int) -> int:
         """Note an object; an address freed twice, unallocated, gives bulk allocation away."""
         whose = name or site
+        if name in OWN_CACHES:
+            self.report.of(kind)[r.SLAB_INTERNAL] += 1
+            return 0
         if whose in self._bulk:
             self.report.of(kind)[r.BULK] += 1
             return 0
@@ -72,8 +75,12 @@ class Ledger(Older):
             self._seen.add(ptr)
         return self._entry((OBJECT if name else SITE, kind, whose, 0, 0))
 
-    def kmalloc(self, kind: int, site: str, *, of_slab: bool) -> int:
-        """Note an object."""
+    def kmalloc(self, kind: int, site: str, ptr: int, *, of_slab: bool) -> int:
+        """Note an object, unless it was one of an address that was freed before."""
+        if ptr in self._seen:
+            return STRAY
+        if len(self._seen) < _MAX_SEEN:
+            self._seen.add(ptr)
         return self._entry((OF_SLAB if of_slab else SITE, kind, site, 0, 0))
 
     def pages(self, kind: int, pfn: int, order: int) -> tuple[int, ...]:
@@ -115,6 +122,7 @@ class Ledger(Older):
                 name, size = plan.sites.get(whose, ("", 0))
             if way in {PAGES, SLAB_PAGE} or whose in plan.bulk:
                 continue
+            size = size or general_size(name)
             if size:
                 plan.kmallocs[size] = plan.kmallocs.get(size, 0) + count
             elif caches.find(name) not in {None, GENERAL}:
@@ -147,7 +155,7 @@ def _ask(population: Population, what: _What) -> int:
     if way == OBJECT:
         return population.object(kind, whose, "", NO_POINTER)
     if way in {SITE, OF_SLAB}:
-        return population.kmalloc(kind, whose, of_slab=way == OF_SLAB)
+        return population.kmalloc(kind, whose, NO_POINTER, of_slab=way == OF_SLAB)
     if way == PAGES:
         return population.pages_of(kind, zone, order)
     return population.slab_page_of(kind, whose, zone, order)

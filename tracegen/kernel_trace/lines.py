@@ -16,6 +16,7 @@ agree.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Callable
 from typing import Final
 
@@ -158,6 +159,10 @@ class TraceText:
         self.shapes = Shapes(GfpText(kernel))
         self.lines = 0
         """Lines read so far."""
+        self.first_line = 0
+        """Number of the line before those whose events were asked for last."""
+        self.gaps: list[int] = []
+        """Of those lines, the ones without an event: how many events stand before each."""
         self.cpus = 0
         """Number of cpus that the text's own header names; 0 if it has none."""
         self.form = ""
@@ -179,15 +184,26 @@ class TraceText:
     def events(self, lines: list[str]) -> list[Event]:
         """The events of the next lines, in their order."""
         found: list[Event] = []
+        self.begin_piece()
         for line in lines:
             self.lines += 1
             event = self._look_up(line.removeprefix(self.buffer) if self.buffer else line)
             if event is None:
                 event = self.look_closely(line)
                 if event is None:
+                    self.gaps.append(len(found))
                     continue
             found.append(event)
         return found
+
+    def begin_piece(self) -> None:
+        """Number the lines to come from here, for :meth:`line_of`."""
+        self.first_line = self.lines
+        self.gaps = []
+
+    def line_of(self, index: int) -> int:
+        """Number of the line of an event, by its place among those asked for last."""
+        return self.first_line + index + bisect_right(self.gaps, index) + 1
 
     def _look_up(self, line: str) -> Event | None:
         """The event in a line whose parts have all been seen before."""

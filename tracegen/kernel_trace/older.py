@@ -10,9 +10,15 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from tracegen.kernel_trace.kernel_event import Key
 from tracegen.kernel_trace.report import Report
+
+STRAY: Final = -1
+"""In place of a handle: an address that was freed before. Its allocation between was not traced,
+so this free has nothing to free either."""
+NOT_IN_PRELUDE: Final = "free of something older that the prelude has nothing left for"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,8 @@ class Plan:
 class Older:
     """Finds handles for frees of unknown addresses, and counts each such event.
 
-    ``kind`` is the event's in the report. A handle of 0 is none: the free is left out.
+    ``kind`` is the event's in the report. A handle of 0 is none: the free is left out; so is
+    one of :data:`STRAY`, which whoever asked must count.
     """
 
     def __init__(self, report: Report, zones: Sequence[ZoneUse]) -> None:
@@ -81,7 +88,7 @@ class Older:
         """An object of the cache ``name``; empty where the kernel does not name it."""
         raise NotImplementedError
 
-    def kmalloc(self, kind: int, site: str, *, of_slab: bool) -> int:
+    def kmalloc(self, kind: int, site: str, ptr: int, *, of_slab: bool) -> int:
         """An object of a general cache, or (``of_slab``) what belonged to an older slab."""
         raise NotImplementedError
 

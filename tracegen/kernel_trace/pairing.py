@@ -9,6 +9,7 @@ that is freed at once, for the model must not keep what the kernel never gave.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from allocator.events import KMALLOC as OP_KMALLOC
@@ -40,13 +41,15 @@ from tracegen.kernel_trace.kernel_event import (
     Shape,
     Thread,
 )
-from tracegen.kernel_trace.older import Older
+from tracegen.kernel_trace.older import STRAY, Older
 from tracegen.kernel_trace.outbox import Outbox
 from tracegen.kernel_trace.report import Report
 from tracegen.kernel_trace.slab_pages import SlabPages
 from tracegen.kernel_trace.undecided import Undecided
 
 MAX_ORDER: Final = 10
+ZERO_SIZE_PTR: Final = 16
+"""What ``kmalloc(0)`` gives, without an event; where addresses are not hashed it shows."""
 _NO_ARG: Final = 0
 _ANY_NODE: Final = -1
 
@@ -54,7 +57,8 @@ _ANY_NODE: Final = -1
 class Pairing:
     """Feed it events in their order; records come out at ``outbox``.
 
-    ``min_free_kbytes`` is the machine's, 0 if it is not known.
+    ``min_free_kbytes`` is the machine's, 0 if it is not known. ``stray`` is told, and counts,
+    each event of no known meaning.
     """
 
     def __init__(
@@ -70,7 +74,9 @@ class Pairing:
         last_handle: int,
         min_free_kbytes: int,
         balance: Balance | None = None,
+        stray: Callable[[Event], None] = lambda _event: None,
     ) -> None:
+        self._tell_stray = stray
         self._outbox = outbox
         self._older = older
         self._names = names
@@ -197,7 +203,7 @@ class Pairing:
         thread.after_slab_free = shape.of_slab
         if shape.name:
             thread.last_cache = shape.name
-        if address == NO_POINTER:
+        if address <= ZERO_SIZE_PTR:
             self._report.of(shape.kind)[r.NULL_FREE] += 1
             return
         live = self._objects.pop(address, None)
@@ -205,7 +211,10 @@ class Pairing:
             handle = live[0]
             self._pair_object(live, shape)
         elif shape.role == KFREE:
-            handle = self._older.kmalloc(shape.kind, shape.site, of_slab=shape.of_slab)
+            handle = self._older.kmalloc(shape.kind, shape.site, address, of_slab=shape.of_slab)
+            if handle == STRAY:
+                self._tell_stray(event)
+                return
         else:
             handle = self._older.object(shape.kind, shape.name, shape.site, address)
         if handle:
@@ -275,7 +284,7 @@ class Pairing:
             self.undecided.give_up_page(live[0])
         if self._balance is not None:
             self._balance.page(ts_ns, shape.order, 1 << shape.order)
-        if origin.compactor or (thread.compacting and origin.in_task):
+        if origin.in_task and (thread.compactor or thread.compacting):
             self._moved(shape.kind, pfn)
             if self._balance is not None:
                 self._balance.moved.add(ts_ns, 1 << shape.order)
@@ -380,6 +389,8 @@ class Pairing:
         elif role == MARK_VICTIM:
             self._contexts.oom_kills(address)
         elif role == KSWAPD_ROUND:
+            # It says so of itself.
+            thread.kswapd = origin.in_task
             self._end_boost(ts_ns)
         else:
             thread.compacting = role == COMPACT_BEGIN

@@ -19,10 +19,10 @@ from typing import Final
 from allocator.events import KMALLOC, MARK, MIN_FREE, OBJ_ALLOC, OBJ_FREE, PAGE_ALLOC, PAGE_FREE
 from allocator.gfp import encode
 from tracegen.kernel_trace import report as r
-from tracegen.kernel_trace.cache_names import GENERAL, CacheTable
+from tracegen.kernel_trace.cache_names import GENERAL, OWN_CACHES, CacheTable, general_size
 from tracegen.kernel_trace.gfp_text import FLAVOUR
 from tracegen.kernel_trace.kernel_event import Key
-from tracegen.kernel_trace.older import Older, Plan, ZoneUse
+from tracegen.kernel_trace.older import NOT_IN_PRELUDE, STRAY, Older, Plan, ZoneUse
 from tracegen.kernel_trace.outbox import Outbox
 from tracegen.kernel_trace.proc import CacheUse
 from tracegen.kernel_trace.report import Report
@@ -114,6 +114,8 @@ class Population(Older):
         """Blocks that are never freed: (index of the zone, order, how many)."""
         self._spare: list[tuple[int, int, int, int]] = []
         """Objects of which every second is freed at once: (op, arg, first handle, how many)."""
+        self.used_more = 0
+        """Pages that the trace frees beyond what was in use at the time of the files."""
         self._per_cpu: list[tuple[int, int, int]] = []
         """Pages that are freed at once, to the per-cpu lists: (index of the zone, first, how
         many)."""
@@ -164,6 +166,13 @@ class Population(Older):
                 self._pages[index, order] = self._handles(count)
             return
         rest = max(zone.managed - zone.free - zone.pcp - slab_pages, 0)
+        if not self._plan.learns:
+            # What the trace frees was in use, whatever the files said at their time.
+            freed = sum(count << order for order, count in wanted.items())
+            if freed > rest:
+                most = max(zone.managed - zone.pcp - slab_pages, 0)
+                self.used_more += min(freed, most) - rest
+                rest = min(freed, most)
         if zone.pcp:
             self._per_cpu.append((index, self._handles(zone.pcp)[0], zone.pcp))
         for order in sorted(wanted, reverse=True):
@@ -187,25 +196,45 @@ class Population(Older):
     def object(self, kind: int, name: str, site: str, ptr: int) -> int:
         """An object of the cache ``name``; empty where the kernel does not name it."""
         whose = name or site
-        if self._plan.learns:
-            if ptr in self._seen:
-                self._plan.bulk.add(whose)
-            elif len(self._seen) < _MAX_SEEN:
-                self._seen.add(ptr)
-        handle = _take(self._objects.get(name)) if name else self._of_site(site)
-        missing = r.BULK if whose in self._plan.bulk else r.UNMATCHED
-        self.report.of(kind)[r.OLDER if handle else missing] += 1
-        return handle
+        if name in OWN_CACHES:
+            self.report.of(kind)[r.SLAB_INTERNAL] += 1
+            return 0
+        if self._freed_before(ptr):
+            self._plan.bulk.add(whose)
+        size = general_size(name)
+        if size:
+            handle = _take(self._kmallocs.get(size))
+        else:
+            handle = _take(self._objects.get(name)) if name else self._of_site(site)
+        return self._older(kind, handle, r.BULK if whose in self._plan.bulk else r.OLDER)
 
-    def kmalloc(self, kind: int, site: str, *, of_slab: bool) -> int:
+    def kmalloc(self, kind: int, site: str, ptr: int, *, of_slab: bool) -> int:
         """An object of a general cache, or (``of_slab``) what belonged to an older slab."""
+        if self._freed_before(ptr):
+            return STRAY
         handle = 0 if site in self._plan.bulk else self._of_site(site)
-        missing = r.UNMATCHED
+        missing = r.OLDER
         if of_slab:
             missing = r.SLAB_INTERNAL
         elif site in self._plan.bulk:
             missing = r.BULK
+        return self._older(kind, handle, missing)
+
+    def _freed_before(self, ptr: int) -> bool:
+        """Tell whether an address was freed before, and not allocated since."""
+        if not self._plan.learns:
+            return False
+        if ptr in self._seen:
+            return True
+        if len(self._seen) < _MAX_SEEN:
+            self._seen.add(ptr)
+        return False
+
+    def _older(self, kind: int, handle: int, missing: int = r.OLDER) -> int:
+        """Count a free of something older: as that if there is a handle for it."""
         self.report.of(kind)[r.OLDER if handle else missing] += 1
+        if not handle and missing == r.OLDER:
+            self.report.leave_out(NOT_IN_PRELUDE)
         return handle
 
     def _of_site(self, site: str) -> int:
@@ -222,14 +251,12 @@ class Population(Older):
         if not handle and order and pool and pool[1] - pool[0] >= 1 << order:
             # A live trace's prelude has only single ones.
             handles = tuple(_take(pool) for _ in range(1 << order))
-        self.report.of(kind)[r.OLDER if handles else r.UNMATCHED] += 1
+        self._older(kind, handles[0] if handles else 0)
         return handles
 
     def pages_of(self, kind: int, zone: int, order: int) -> int:
         """A block of the zone with this index."""
-        handle = _take(self._pages.get((zone, order)))
-        self.report.of(kind)[r.OLDER if handle else r.UNMATCHED] += 1
-        return handle
+        return self._older(kind, _take(self._pages.get((zone, order))))
 
     def slab_page(self, kind: int, name: str, pfn: int, order: int) -> tuple[int, ...]:
         """None as long as the model has older objects of the cache, else older pages."""

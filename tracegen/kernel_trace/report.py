@@ -49,10 +49,10 @@ MEANINGS: Final[dict[str, str]] = {
     "free_unseen": "an allocation whose address was handed out again with no free between",
     "failed": "the kernel gave nothing: imported as an allocation freed at once",
     "slab_internal": "what the slab allocator took for itself, gave back, or failed to get",
-    "older_than_trace": "a free of what was allocated before: from the initial population",
+    "older_than_trace": "a free of what was allocated before the trace began",
     "moved": "a page freed by compaction: its content moved, memory in use did not change",
     "bulk": "a free in a cache that also serves bulk allocation, which has no tracepoint",
-    "unmatched": "a free without an allocation, and nothing of the kind left to free",
+    "unmatched": "a second free of an address whose allocation between was not traced",
     "null_free": "a free of nothing",
     "printed_twice": "mm_page_free_batched: mm_page_free prints the same free",
     "context": "tells who reclaims or was killed, and when a watermark boost is over",
@@ -61,6 +61,8 @@ MEANINGS: Final[dict[str, str]] = {
 """What a reader of the report is told of each category."""
 
 _FIRST_FEW: Final = 5
+MAX_TOLD: Final = 10_000
+"""Events of no known meaning that are told one by one; what comes after them is only counted."""
 _SHOWN_LINE: Final = 160
 
 
@@ -78,6 +80,10 @@ class Report:
         self.bad_lines = 0
         self.first_bad: list[tuple[int, str, str]] = []
         """Number, text and what was expected, of the first few lines that are none."""
+        self.first_strays: list[tuple[int, str]] = []
+        """Line and text of the first few events that mean nothing known."""
+        self.left_out: dict[str, int] = {}
+        """Events whose meaning is known, and that came to nothing all the same."""
         self.lost_markers = 0
         self.lost_events = 0
         self.inferred: dict[str, int] = {}
@@ -100,6 +106,15 @@ class Report:
         self.bad_lines += 1
         if len(self.first_bad) < _FIRST_FEW:
             self.first_bad.append((number, line[:_SHOWN_LINE], expected))
+
+    def stray(self, number: int, text: str) -> None:
+        """Tell of an event of no known meaning."""
+        if len(self.first_strays) < _FIRST_FEW:
+            self.first_strays.append((number, text))
+
+    def leave_out(self, why: str) -> None:
+        """Count an event that was understood, and cannot be part of the trace."""
+        self.left_out[why] = self.left_out.get(why, 0) + 1
 
     @property
     def events(self) -> int:
@@ -139,6 +154,8 @@ class Report:
             "by_event": self.by_event(),
             "inferred": self.inferred,
             "guessed": self.guessed,
+            "left_out": self.left_out,
+            "unmatched": [{"line": number, "text": text} for number, text in self.first_strays],
             "dropped": {
                 "lines": self.bad_lines,
                 "first": [
@@ -161,7 +178,11 @@ class Report:
                 out.append(f"  {count:>11,}  {name:<17} {MEANINGS[name]}")
         out += _section("inferred by rule", self.inferred)
         out += _section("guessed", self.guessed)
+        out += _section("left out", self.left_out)
         out += _section("written", self.written)
+        if self.first_strays:
+            out.append("unmatched, the first of them:")
+            out += [f"  line {number}: {text}" for number, text in self.first_strays]
         if self.lost_markers:
             out.append(
                 f"the kernel lost events in {self.lost_markers:,} places, {self.lost_events:,} in"

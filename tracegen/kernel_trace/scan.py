@@ -80,6 +80,7 @@ class Scanner:
         """The events of whole lines, each with its end, in their order."""
         found: list[Event] = []
         text = self._text
+        text.begin_piece()
         at: i64 = 0
         size: i64 = len(data)
         while at < size:
@@ -108,6 +109,8 @@ class Scanner:
                 if event is not None:
                     self._learn(data, at, size, event)
                     found.append(event)
+                else:
+                    text.gaps.append(len(found))
             at = end + 1
         return found
 

@@ -54,6 +54,11 @@ class Imported:
         first = max((row.handle for row in self.prelude), default=0)
         return [(row.op, row.handle - first) for row in self.events]
 
+    @property
+    def left_out(self) -> int:
+        """Number of events that were understood and came to nothing."""
+        return sum(self.report.left_out.values())
+
     def category(self, name: str) -> int:
         """Number of events in a category."""
         return self.report.by_category()[name]

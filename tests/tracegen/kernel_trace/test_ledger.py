@@ -8,9 +8,9 @@ from tests.tracegen.kernel_trace.test_population import KIND, ZONES
 from tracegen.kernel_trace.cache_names import CacheTable
 from tracegen.kernel_trace.kernel_event import Key
 from tracegen.kernel_trace.ledger import FIRST_HANDLE, Ledger
-from tracegen.kernel_trace.older import Plan
+from tracegen.kernel_trace.older import NOT_IN_PRELUDE, STRAY, Plan
 from tracegen.kernel_trace.population import Population
-from tracegen.kernel_trace.report import BULK, OLDER, SLAB_INTERNAL, UNMATCHED, Report
+from tracegen.kernel_trace.report import BULK, OLDER, SLAB_INTERNAL, Report
 from tracegen.kernel_trace.slab_pages import SlabPages
 
 CACHES = CacheTable([CacheSpec(0, "things", 512)])
@@ -42,7 +42,7 @@ def test_the_plan_is_exactly_what_was_asked_for() -> None:
     for index, size in enumerate((64, 128)):
         for _ in range(index + 1):
             made.freed("k", key(index, KMALLOC, size, size))
-    handles.append(made.kmalloc(KIND, "k", of_slab=False))
+    handles.append(made.kmalloc(KIND, "k", 0x101, of_slab=False))
     for pfn, order in ((0x100, 0), (0x101, 0), (0x10000, 2)):
         handles += made.pages(KIND, pfn, order)
 
@@ -67,7 +67,35 @@ def test_an_object_that_is_freed_without_its_caches_name_is_known_by_the_call_si
     assert {"things": 1} == plan.objects
     assert (True, 0) == (found[0] > 0, found[1])
     counts = made.report.of(KIND)
-    assert (1, 1) == (counts[OLDER], counts[UNMATCHED])
+    assert (2, {NOT_IN_PRELUDE: 1}) == (counts[OLDER], made.report.left_out)
+
+
+def test_a_free_that_names_a_general_cache_is_of_its_size() -> None:
+    """kmem_cache_free may be asked to free what kmalloc gave."""
+    made = ledger()
+    made.object(KIND, "kmalloc-cg-1k", "s", 1)
+    made.object(KIND, "kmalloc-64", "s", 2)
+
+    plan, found = settled(made)
+
+    assert {1024: 1, 64: 1} == plan.kmallocs
+    assert 0 not in found
+
+
+def test_what_the_allocator_keeps_itself_in_is_its_own() -> None:
+    """The model's allocator has such caches too."""
+    made = ledger()
+
+    assert 0 == made.object(KIND, "kmem_cache_node", "s", 1)
+    assert 1 == made.report.of(KIND)[SLAB_INTERNAL]
+
+
+def test_a_second_kfree_of_an_address_is_a_stray() -> None:
+    """It was allocated in between, unseen."""
+    made = ledger()
+
+    assert FIRST_HANDLE == made.kmalloc(KIND, "k", 7, of_slab=False)
+    assert STRAY == made.kmalloc(KIND, "k", 7, of_slab=False)
 
 
 def test_an_address_freed_twice_gives_bulk_allocation_away() -> None:
@@ -100,7 +128,7 @@ def test_a_slabs_page_is_the_models_own_if_the_model_has_the_objects() -> None:
 def test_what_belonged_to_an_older_slab_is_the_slabs() -> None:
     """Unless it is known what its call site frees."""
     made = ledger()
-    made.kmalloc(KIND, "__free_slab+0x1/0x2", of_slab=True)
+    made.kmalloc(KIND, "__free_slab+0x1/0x2", 0x102, of_slab=True)
 
     _, found = settled(made)
 

@@ -114,7 +114,16 @@ def test_a_free_of_which_nothing_is_known_is_dropped_and_counted(tmp_path: Path)
     made = import_lines(tmp_path, [line(kfree("0d", site="unknown+0x1/0x2"))])
 
     assert [] == made.events
+    assert (1, 1) == (made.category("older_than_trace"), made.left_out)
+
+
+def test_a_free_that_cannot_be_is_told_by_its_line(tmp_path: Path) -> None:
+    """A second kfree of an address that was not allocated in between, as far as is known."""
+    free = kfree("0d", site="unknown+0x1/0x2")
+    made = import_lines(tmp_path, ["# head", line(free), "", line(cache_alloc("0a")), line(free)])
+
     assert 1 == made.category("unmatched")
+    assert [(5, "12.000345 kfree of 0xd from unknown+0x1/0x2")] == made.report.first_strays
 
 
 def test_objects_of_bulk_allocation_are_dropped(tmp_path: Path) -> None:
@@ -344,6 +353,29 @@ def test_kswapds_rounds_end_watermark_boosts(tmp_path: Path) -> None:
     assert [("MIN_FREE", 0, 2048)] * 2 == [(e.op, e.handle, e.arg) for e in made.events[1:]]
     assert 2 == made.category("context")
     assert 1 == len(import_lines(tmp_path, lines).events)
+
+
+def test_kswapd_is_known_by_its_pid_when_its_name_is_forgotten(tmp_path: Path) -> None:
+    """The kernel prints ``<...>`` then; kswapd's own events say whose pid it is, too."""
+    made = import_lines(
+        tmp_path,
+        [
+            line(page_alloc(0x77), task="<...>-44"),
+            line("mm_vmscan_kswapd_wake: nid=0 order=0", task="<...>-44"),
+            line(page_alloc(0x78), task="<...>-44"),
+            line(page_alloc(0x79), task="kswapd1-45"),
+            line(page_alloc(0x7A), task="<...>-45"),
+        ],
+    )
+
+    assert [0, *[CTX_PF_MEMALLOC] * 3] == [row.ctx for row in made.events]
+
+
+def test_a_free_of_what_kmalloc_gave_for_no_bytes_is_a_free_of_nothing(tmp_path: Path) -> None:
+    """kmalloc(0) gives ZERO_SIZE_PTR, unseen."""
+    made = import_lines(tmp_path, [line(page_alloc(0x77)), line(kfree("0x10"))])
+
+    assert 1 == made.category("null_free")
 
 
 def test_direct_compaction_is_the_tasks_own(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from allocator.gfp import FLAVOURS
 from tracegen.batch import rows
 from tracegen.kernel_trace.cache_names import CacheTable
 from tracegen.kernel_trace.kernel_event import Key
-from tracegen.kernel_trace.older import Plan, ZoneUse
+from tracegen.kernel_trace.older import NOT_IN_PRELUDE, STRAY, Plan, ZoneUse
 from tracegen.kernel_trace.outbox import Outbox
 from tracegen.kernel_trace.population import (
     MAX_POOL_OBJECTS,
@@ -21,7 +21,7 @@ from tracegen.kernel_trace.population import (
     plan_unread,
 )
 from tracegen.kernel_trace.proc import CacheUse
-from tracegen.kernel_trace.report import BULK, OLDER, SLAB_INTERNAL, UNMATCHED, Report
+from tracegen.kernel_trace.report import BULK, OLDER, SLAB_INTERNAL, Report
 from tracegen.kernel_trace.slab_pages import SlabPages
 
 DMA = ZoneUse(0, 0, 1, 4096, 3840, 300)
@@ -140,16 +140,17 @@ def test_handles_are_taken_one_by_one_and_run_out() -> None:
     assert [OBJ_ALLOC, OBJ_ALLOC] == [by_handle[handle][0] for handle in objects[:2]]
     assert 0 == objects[2]
     assert 0 == made.object(KIND, "unknown", "s", 4)
-    small = by_handle[made.kmalloc(KIND, "k", of_slab=False)]
+    small = by_handle[made.kmalloc(KIND, "k", 0x101, of_slab=False)]
     assert (KMALLOC, 64) == (small[0], small[4])
-    assert 0 == made.kmalloc(KIND, "k", of_slab=False)
-    assert 0 == made.kmalloc(KIND, "elsewhere", of_slab=True)
+    assert 0 == made.kmalloc(KIND, "k", 0x102, of_slab=False)
+    assert 0 == made.kmalloc(KIND, "elsewhere", 0x103, of_slab=True)
     (page,) = made.pages(KIND, 0x100, 0)
     assert by_handle[page][3] & BITS["__GFP_DMA"]
     assert () == made.pages(KIND, 0x100, 0)
     assert () == made.pages(KIND, 0x10000, 0)
     counts = made.report.of(KIND)
-    assert (4, 5, 1) == (counts[OLDER], counts[UNMATCHED], counts[SLAB_INTERNAL])
+    assert (9, 1) == (counts[OLDER], counts[SLAB_INTERNAL])
+    assert {NOT_IN_PRELUDE: 5} == made.report.left_out
 
 
 def test_a_block_may_be_made_of_single_pages() -> None:
@@ -222,10 +223,22 @@ def test_a_live_population_learns() -> None:
     made.freed("k", small)
     made.freed("t", thing)
 
-    assert 0 < made.kmalloc(KIND, "k", of_slab=False)
+    assert 0 < made.kmalloc(KIND, "k", 0x104, of_slab=False)
     assert 0 < made.object(KIND, "", "t", 2)
     counts = made.report.of(KIND)
-    assert (1, 1) == (counts[UNMATCHED], counts[BULK])
+    assert (3, 1, {NOT_IN_PRELUDE: 1}) == (counts[OLDER], counts[BULK], made.report.left_out)
+    assert STRAY == made.kmalloc(KIND, "k", 0x104, of_slab=False)
+
+
+def test_what_the_trace_frees_was_in_use_whatever_the_files_say() -> None:
+    """They may be older than the trace."""
+    zones = (ZoneUse(0, 0, 0, 4096, 4096, 4000),)
+    plan = Plan(pages={(0, 0): 100, (0, 3): 10})
+    made = population(plan, zones)
+
+    assert 180 - 96 == made.used_more
+    assert all(made.pages_of(KIND, 0, 0) for _ in range(100))
+    assert all(made.pages_of(KIND, 0, 3) for _ in range(10))
 
 
 def test_without_knowing_what_was_free_only_what_is_freed_later_is_allocated() -> None:

@@ -48,7 +48,7 @@ test-plain: .venv-dev/installed ## All tests, the model as plain Python
 # From another folder and with -P, so that the wheel's model is imported, not the checkout's.
 MODEL_TESTS := $(addprefix $(CURDIR)/,$(wildcard \
     tests/test_build_mode.py tests/allocator tests/conformance tests/rules tests/e2e \
-    tests/tracegen/kernel_trace tests/tracegen/truth \
+    tests/tracegen/kernel_trace tests/tracegen/truth tests/tracegen/workload \
     tests/tracegen/test_batch.py tests/tracegen/test_row_packing.py))
 
 .PHONY: test-compiled

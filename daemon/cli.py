@@ -36,6 +36,7 @@ from tracegen.kernel_trace.cli import import_group
 from tracegen.rule_trace.cli import rule
 from tracegen.truth.cli import truth_command
 from tracegen.workload.cli import scenarios_command, simulate_command
+from tracegen.workload.generate_cli import generate_command
 
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -199,7 +200,7 @@ def run(trace_path: str, variants: tuple[str, ...], workers: int, *, as_json: bo
 for _command in (
     *(import_group, send, trace, conformance, watch_command, demo_command),
     *(compare_command, explain_command, view_command, rule, journal_group, keys_group),
-    *(soak_command, top_command, truth_command, simulate_command, scenarios_command),
-    capture_command,
+    *(soak_command, top_command, truth_command, capture_command),
+    *(simulate_command, scenarios_command, generate_command),
 ):
     main.add_command(_command)

@@ -34,6 +34,7 @@ from tracegen.sender import DEFAULT_TIMEOUT, InterruptedSendError
 from tracegen.trace_file import TraceReader
 from tracegen.truth.cli import truth_command
 from tracegen.workload.cli import scenarios_command, simulate_command
+from tracegen.workload.generate_cli import generate_command
 
 DEFAULT_URL: Final = f"tcp://127.0.0.1:{DEFAULT_PORT}"
 _SPEED_PATTERN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)x?\Z", re.ASCII)
@@ -312,3 +313,4 @@ main.add_command(trace)
 main.add_command(truth_command)
 main.add_command(simulate_command)
 main.add_command(scenarios_command)
+main.add_command(generate_command)

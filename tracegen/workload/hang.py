@@ -74,9 +74,10 @@ class HangWatch:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether somebody waits and nothing has happened for a while."""
+        """Whether somebody waits and nothing has happened, though the server is there."""
         silence = self._engine.now - self._patient.memory.alive_at
-        return silence >= SECOND and self._somebody_waits()
+        is_up = self._patient.wire.conditions.up
+        return is_up and silence >= _LOOK_EVERY and self._somebody_waits()
 
     def _look(self, _: object) -> None:
         engine = self._engine

@@ -36,6 +36,8 @@ ON_INACTIVE: Final = 1
 ON_CLEAN: Final = 2
 
 NO_SLOT: Final = -1
+_STALE: Final = 4096
+"""Entries of pages that have gone which may stand on a list, beyond as many as there are pages."""
 
 
 class Pages:
@@ -43,6 +45,7 @@ class Pages:
 
     __slots__ = (
         "_cursor",
+        "_unmapped",
         "clean",
         "handle",
         "inactive",
@@ -74,9 +77,13 @@ class Pages:
         self.writing = 0
         """Pages under writeback."""
         self._cursor = 0
+        self._unmapped: dict[int, deque[range]] = {}
 
     def map(self, count: int) -> range:
-        """Reserve ``count`` new page numbers, untouched."""
+        """Reserve ``count`` page numbers, untouched: new ones, or those of one that is gone."""
+        unmapped = self._unmapped.get(count)
+        if unmapped and self._is_untouched(unmapped[0]):
+            return unmapped.popleft()
         first = len(self.state)
         self.state.extend(bytes(count))
         self.on_list.extend(bytes(count))
@@ -84,6 +91,16 @@ class Pages:
         self.handle.extend([0] * count)
         self.slot_of.extend([NO_SLOT] * count)
         return range(first, first + count)
+
+    def unmap(self, area: range) -> None:
+        """Take page numbers back; those still under writeback or being read are on their way."""
+        self._unmapped.setdefault(len(area), deque()).append(area)
+        if len(self.inactive) > 2 * self.resident + _STALE:
+            listed = dict.fromkeys(self.inactive)
+            self.inactive = deque(p for p in listed if self.on_list[p] == ON_INACTIVE)
+
+    def _is_untouched(self, area: range) -> bool:
+        return not any(self.state[area.start : area.stop])
 
     def enlist(self, page: int) -> None:
         """Put a page at the young end of ``inactive``, unless it is there."""

@@ -14,10 +14,10 @@ BATCH_EVENTS: Final = 4096
 class Recorder:
     """Collects records and hands them on, many together, to ``deliver``."""
 
-    __slots__ = ("_deliver", "_limit", "_records", "events")
+    __slots__ = ("_limit", "_records", "deliver", "events")
 
     def __init__(self, deliver: Callable[[bytes], None], batch_events: int = BATCH_EVENTS) -> None:
-        self._deliver = deliver
+        self.deliver = deliver
         self._limit = batch_events
         self._records: list[bytes] = []
         self.events = 0
@@ -34,4 +34,4 @@ class Recorder:
         if self._records:
             data = b"".join(self._records)
             self._records.clear()
-            self._deliver(data)
+            self.deliver(data)

@@ -137,6 +137,7 @@ class VirtualMemory:
                 memory.free(pages.handle[page], cpu, 0)
         memory.free_all(space.tables, cpu, 0)
         self.spaces.remove(space)
+        pages.unmap(space.area)
 
     def _is_in_memory(self, page: int, *, is_write: bool) -> bool:
         """Map a page that is clean, in the swap cache or under writeback; False for any other."""

@@ -203,7 +203,7 @@ class Pairing:
         thread.after_slab_free = shape.of_slab
         if shape.name:
             thread.last_cache = shape.name
-        if address <= ZERO_SIZE_PTR:
+        if address in {NO_POINTER, ZERO_SIZE_PTR}:
             self._report.of(shape.kind)[r.NULL_FREE] += 1
             return
         live = self._objects.pop(address, None)

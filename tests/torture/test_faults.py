@@ -161,6 +161,28 @@ def test_full_disk_of_its_own(tmp_path: Path) -> None:
     assert (0, "paused, and went on\n") == (done.returncode, done.stdout), done.stderr
 
 
+def test_worker_that_is_killed_ends_the_daemon(world: Peaceful) -> None:
+    """It says which, with exit code 3 and no other worker left; the next one has everything."""
+    world.settings["workers"] = 2
+    world.begin()
+    world.progress()
+    assert world.daemon is not None
+    first, second = workers_of(world.daemon)
+
+    os.kill(first, signal.SIGKILL)
+
+    assert 3 == world.forget_daemon()
+    assert f"(pid {first}) has ended with -9" in world.tail("daemon").splitlines()[-1]
+    assert not Path(f"/proc/{second}").exists()
+    world.check()
+
+
+def workers_of(child: Child) -> list[int]:
+    """The processes that a daemon has started."""
+    listed = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text("ascii")
+    return [int(pid) for pid in listed.split()]
+
+
 def test_folder_that_vanishes_ends_the_daemon(world: Peaceful) -> None:
     """It does not go on writing into files that nobody can find again."""
     world.begin()

@@ -354,11 +354,10 @@ def test_message_without_end_stops_the_daemon_before_it_takes_all_memory(
         raw.connect(str(world.folder / "socket"))
         raw.sendall(ZMTP_GREETING + ZMTP_READY)
         endless = b"\x03" + (1 << 20).to_bytes(8, "big") + bytes(1 << 20)
-        with suppress(OSError):  # until the daemon ends
-            for _ in range(1000):
+        with suppress(OSError):  # it may end before it has all of it
+            for _ in range(100):
                 raw.sendall(endless)
-
-    assert 3 == world.forget_daemon()
+        assert 3 == world.forget_daemon()
     assert "--max-memory-bytes" in world.tail("daemon").splitlines()[-1]
     del world.settings["max_memory_bytes"]
     world.check()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -19,14 +20,17 @@ WORLDS: Final = (
 )
 CYCLES: Final = 52
 """In each of the worlds: more than 200 in all."""
+WORKERS: Final = {"fsync": "never", "workers": 2}
 WORKER_CYCLES: Final = 4
 """Workers take their time to start."""
 
 
-def torture(folder: Path, seed: int, cycles: int) -> Figures:
-    """One world, of the kind that its seed says."""
+def torture(
+    folder: Path, seed: int, cycles: int, settings: Mapping[str, object] | None = None
+) -> Figures:
+    """One world, with these settings or those that its seed says."""
     folder.mkdir()
-    kind: dict[str, object] = dict(WORLDS[seed % len(WORLDS)])
+    kind = dict(settings or WORLDS[seed % len(WORLDS)])
     sources = kind.pop("sources", 2)
     assert isinstance(sources, int)
     with Nursery() as nursery, World(folder, nursery, seed, sources, **kind) as world:
@@ -50,7 +54,6 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_applied_twice(tmp_path: Pat
 
 def test_models_in_workers_lose_nothing_either(tmp_path: Path) -> None:
     """The daemon is killed with its models in processes of their own; the next one has them all."""
-    with Nursery() as nursery, World(tmp_path, nursery, 1, fsync="never", workers=2) as world:
-        figures = world.torture(WORKER_CYCLES)
+    figures = torture(tmp_path / "world", 1, WORKER_CYCLES, WORKERS)
 
     assert WORKER_CYCLES == figures.daemon_kills

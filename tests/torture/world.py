@@ -86,13 +86,19 @@ class Child:
             os.kill(self.pid, number)
 
     def wait(self) -> int:
-        """See its end."""
+        """See its end; AssertionError if it does not come."""
         if self.code is None:
+            process = os.pidfd_open(self.pid)
+            try:
+                ended = select.select([process], [], [], PATIENCE)[0]
+            finally:
+                os.close(process)
+            assert ended, f"it goes on: {self.log}"
             self.code = self.nursery.ask(wait=self.pid)["code"]
         return self.code
 
 
-@dataclass
+@dataclass(slots=True)
 class Figures:
     """What a world has been through."""
 
@@ -106,9 +112,14 @@ class Figures:
     batches: int = 0
     acknowledgements: int = 0
 
+    def __str__(self) -> str:
+        """Each with its name."""
+        numbers = ((name.replace("_", " "), getattr(self, name)) for name in self.__slots__)
+        return ", ".join(f"{number:,} {name}" for name, number in numbers)
+
     def add(self, other: Figures) -> None:
         """Sum up."""
-        for name in self.__dataclass_fields__:
+        for name in self.__slots__:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
 

@@ -43,7 +43,7 @@ from tracegen.kernel_trace.outbox import MAX_WAITING, MAX_WAITING_WHOLE, Outbox
 from tracegen.kernel_trace.pairing import Pairing
 from tracegen.kernel_trace.population import BEGIN_LABEL, Population, plan_spare, plan_unread
 from tracegen.kernel_trace.proc import ZONE_INDEX, Snapshot, machine_of_size, read_snapshot
-from tracegen.kernel_trace.report import MAX_TOLD, UNMATCHED, Report
+from tracegen.kernel_trace.report import LOST, MAX_TOLD, UNMATCHED, Report
 from tracegen.kernel_trace.scan import Scanner
 from tracegen.kernel_trace.settle import Settling
 from tracegen.kernel_trace.slab_pages import SlabPages
@@ -142,6 +142,7 @@ class Importer:
         self._snapshot: Snapshot | None = None
         self._text = TraceText(self._bad_line)
         self._first_ns = 0
+        self._older: Older | None = None
         self._told = 0
         """Events of no known meaning that were told one by one."""
         self._events: list[Event] = []
@@ -192,6 +193,8 @@ class Importer:
             if events and not self._first_ns:
                 self._first_ns = events[0][1]
             self._events = events
+            if self._older is not None:
+                self._older.events_lost = self._text.lost_markers > 0
             yield events
             self._progress(text.position, text.size)
         if self._file is not None and self._interrupted():
@@ -212,6 +215,9 @@ class Importer:
     def _stray(self, event: Event) -> None:
         """An event of no known meaning: tell its line."""
         shape, ts_ns, _, address = event
+        if self._older is not None and self._older.events_lost:
+            self.report.of(shape.kind)[LOST] += 1
+            return
         self.report.of(shape.kind)[UNMATCHED] += 1
         if self._told >= MAX_TOLD:
             return
@@ -446,6 +452,7 @@ class Importer:
         last_handle: int,
         nodes: int = 0,
     ) -> Pairing:
+        self._older = older
         if not nodes:
             nodes = len(self._snapshot.machine.nodes) if self._snapshot is not None else 1
         return Pairing(

@@ -70,6 +70,8 @@ class Ledger(Older):
             self.report.of(kind)[r.BULK] += 1
             return 0
         if ptr in self._seen:
+            if self.events_lost:
+                return STRAY
             self._bulk.add(whose)
         elif len(self._seen) < _MAX_SEEN:
             self._seen.add(ptr)

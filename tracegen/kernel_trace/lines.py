@@ -47,8 +47,11 @@ _STAMP: Final = (
 _EVENT: Final = (
     r"\s+(?:\d+\s+)?(?:[\w-]+:)?"
     r"(?:(?P<name>[A-Za-z_]\w*):(?:\s+(?P<fields>.*))?"
+    r"|(?P<printed>[\w.]+\+0x[\da-f]+/0x[\da-f]+(?: \[\w+\])?: |0x[\da-f]{6,16}: ).*"
     r"|(?P<other>\S+ <-|<stack trace|sys_\w+(?:\(| ->)).*)"
 )
+_PRINTED: Final = "(trace_printk)"
+"""In place of an event's name: the kernel prints where it was called from."""
 _FLAGS: Final = r"(?P<flags>[.A-Za-z]{2}[hHszZ.][\da-f.]{1,3})"
 _FORMS: Final[dict[str, re.Pattern[str]]] = {
     "ftrace": re.compile(
@@ -267,7 +270,8 @@ class TraceText:
         if ts_ns > MAX_NS:
             raise LineError("a time below 2^63 ns")
         if match["name"] is None:
-            shape, address = self.shapes.read(match["other"].strip(), "")
+            name = _PRINTED if match["printed"] is not None else match["other"].strip()
+            shape, address = self.shapes.read(name, "")
             return shape, ts_ns, origin, address
         try:
             shape, address = self.shapes.read(match["name"], match["fields"] or "")

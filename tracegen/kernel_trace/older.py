@@ -16,8 +16,8 @@ from tracegen.kernel_trace.kernel_event import Key
 from tracegen.kernel_trace.report import Report
 
 STRAY: Final = -1
-"""In place of a handle: an address that was freed before. Its allocation between was not traced,
-so this free has nothing to free either."""
+"""In place of a handle: an address that was freed before. Its allocation between was not traced, or
+lost, so this free has nothing to free either."""
 NOT_IN_PRELUDE: Final = "free of something older that the prelude has nothing left for"
 
 
@@ -83,6 +83,8 @@ class Older:
         self.report = report
         self.zone_of = ZonesByPfn(zones)
         self.moved: dict[int, list[int]] = {}
+        self.events_lost = False
+        """The kernel has lost events, so an allocation may have been among them."""
 
     def object(self, kind: int, name: str, site: str, ptr: int) -> int:
         """An object of the cache ``name``; empty where the kernel does not name it."""

@@ -212,12 +212,11 @@ class Pairing:
             self._pair_object(live, shape)
         elif shape.role == KFREE:
             handle = self._older.kmalloc(shape.kind, shape.site, address, of_slab=shape.of_slab)
-            if handle == STRAY:
-                self._tell_stray(event)
-                return
         else:
             handle = self._older.object(shape.kind, shape.name, shape.site, address)
-        if handle:
+        if handle == STRAY:
+            self._tell_stray(event)
+        elif handle:
             self._free(OP_OBJ_FREE, handle, ts_ns, self._cpu(origin), origin.bits)
 
     def _pair_object(self, live: tuple[int, Shape, int], shape: Shape) -> None:

@@ -200,6 +200,8 @@ class Population(Older):
             self.report.of(kind)[r.SLAB_INTERNAL] += 1
             return 0
         if self._freed_before(ptr):
+            if self.events_lost:
+                return STRAY
             self._plan.bulk.add(whose)
         size = general_size(name)
         if size:

@@ -25,6 +25,7 @@ NULL_FREE: Final = 9
 TWICE: Final = 10
 CONTEXT: Final = 11
 OUTSIDE_MODEL: Final = 12
+LOST: Final = 13
 
 CATEGORIES: Final = (
     "paired",
@@ -40,6 +41,7 @@ CATEGORIES: Final = (
     "printed_twice",
     "context",
     "outside_model",
+    "lost",
 )
 """The categories in the order of their numbers, as the JSON report names them."""
 
@@ -57,6 +59,7 @@ MEANINGS: Final[dict[str, str]] = {
     "printed_twice": "mm_page_free_batched: mm_page_free prints the same free",
     "context": "tells who reclaims or was killed, and when a watermark boost is over",
     "outside_model": "says nothing to the model",
+    "lost": "a free whose allocation is among the events that the kernel lost",
 }
 """What a reader of the report is told of each category."""
 

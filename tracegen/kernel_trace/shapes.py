@@ -11,6 +11,7 @@ Which fields an event has, and how they look, changed with kernels and tools:
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import Final
 
@@ -117,10 +118,14 @@ class Shapes:
                 address = self._page_allocated(shape, fields)
             elif role <= KFREE:
                 address = self._object_freed(shape, text, fields)
-            elif role != MARK_VICTIM:
+            elif role == PAGE_FREE:
                 address = self._page(shape, fields)
-            else:
+            elif role == MARK_VICTIM:
                 address = _number(fields, "pid", _MAX_PID)
+            else:
+                # Without its page it is still what it is: outside of the model.
+                with contextlib.suppress(FieldError):
+                    address = self._page(shape, fields)
         return shape, address
 
     def _object_allocated(self, shape: Shape, text: str, fields: dict[str, str]) -> int:

@@ -126,6 +126,16 @@ def test_a_free_that_cannot_be_is_told_by_its_line(tmp_path: Path) -> None:
     assert [(5, "12.000345 kfree of 0xd from unknown+0x1/0x2")] == made.report.first_strays
 
 
+def test_after_events_were_lost_a_free_that_cannot_be_is_laid_to_that(tmp_path: Path) -> None:
+    """Its allocation was among them; nothing is learnt about bulk allocation either."""
+    frees = [line(kfree("0d", site="unknown+0x1/0x2")), line(cache_free("0b"))]
+    lines = [line(cache_alloc("0a")), *frees, "CPU:0 [LOST 17 EVENTS]", *frees]
+    made = import_lines(tmp_path, lines)
+
+    assert [("OBJ_ALLOC", 1)] == [(op, handle) for op, handle in made.brief() if handle > 0]
+    assert (2, 0, 0) == tuple(made.category(name) for name in ("lost", "bulk", "unmatched"))
+
+
 def test_objects_of_bulk_allocation_are_dropped(tmp_path: Path) -> None:
     """An address freed twice without an allocation: it has no tracepoint."""
     made = import_lines(

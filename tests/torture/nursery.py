@@ -9,6 +9,7 @@ they do. The nursery itself has no thread and no socket, which would not survive
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import resource
@@ -36,6 +37,8 @@ from tracegen.errors import PfmemdError
 from tracegen.sender import Sender
 
 HOUR_NS: Final = 3600 * 10**9
+PR_SET_PDEATHSIG: Final = 1
+"""linux/prctl.h: a child outlives its nursery by nothing."""
 
 
 class Reaper:
@@ -264,6 +267,7 @@ def fork(role: str, log: str, arguments: dict[str, Any]) -> int:
     pid = os.fork()
     if pid:
         return pid
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     code = 70
     try:
         fd = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)

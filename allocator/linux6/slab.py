@@ -794,7 +794,7 @@ class Slab6(ObjectAllocator):
                         self._slabs_destroy(cachep, doomed)
         for nid, n in enumerate(cachep.node):
             shared = n.shared
-            if shared is not None:
+            if shared is not None and shared.avail > 0:
                 self._drain_entries(cachep, shared, shared.avail, nid)
 
     # What it looks like from outside.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from allocator.events import CTX_MEMDIE, CTX_PF_MEMALLOC
@@ -314,3 +316,26 @@ def test_verify_finds_an_object_in_two_places() -> None:
 
     with pytest.raises(InvariantError, match="cpu 0's array"):
         driver.machine.verify()
+
+
+def test_draining_an_empty_shared_array_touches_no_slab() -> None:
+    """``drain_array_locked`` returns at once: free slabs wait for ``drain_freelist``.
+
+    It shows on a node without cpus of its own, by the order in which the slabs go.
+    """
+    driver = slab_driver(nodes=3)
+    cache = driver.cache(1024)
+    node = driver.machine.objects.caches[cache].node[2]  # type: ignore[attr-defined]
+    node.shared.limit = 0
+    driver.free(*[driver.obj(cache, node=2) for _ in range(12)])
+    for _ in range(2):
+        driver.machine.reap(0)
+    slabs = [slab[0] for slab in driver.state(cache)["nodes"][2]["free"]]
+    assert 3 == len(slabs)
+    node.free_limit = 0
+
+    driver.machine.cache_shrink(cache, 0)
+
+    zone: dict[str, Any] = driver.machine.state("L2")["zones"][2]  # type: ignore[index]
+    freed = [pfn for pages in zone["pcp"][0]["lists"] for pfn in pages]
+    assert slabs == [pfn for pfn in freed if pfn in slabs]

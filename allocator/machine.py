@@ -313,7 +313,11 @@ class Machine:
                 else:
                     self._kmalloc(handle, arg, value >> 1, node)
             else:
-                self._other(op, read_i64_le(records, at + GFP_AT) >> 32 & 0xFFFFFFFF, cpu)
+                arg = read_i64_le(records, at + GFP_AT) >> 32 & 0xFFFFFFFF
+                self._other(op, arg, cpu)
+                if op == MIN_FREE:
+                    node = ((word >> 16 & 0xFFFF) ^ 0x8000) - 0x8000
+                    self.pages.set_reclaim_active(node, ctx & CTX_PF_MEMALLOC != 0)
             at += RECORD_SIZE
         if size > 0:
             self.events += size // RECORD_SIZE
@@ -709,6 +713,8 @@ class Machine:
             pfmemalloc_deactivations=int(objects.deactivations),
             pfmemalloc_wrong_deactivations=int(objects.wrong_deactivations),
             pfmemalloc_marks=int(pages.pfmemalloc_marks),
+            attempts_no_watermarks=int(pages.attempts_no_watermarks),
+            attempts_below_min=int(pages.attempts_below_min),
             outcomes=self._outcome_counts(),
             zones=zones,
             caches=caches,

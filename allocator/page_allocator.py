@@ -9,7 +9,7 @@ from mypy_extensions import i64
 from allocator.mem_map import MemMap
 from allocator.story import Story
 from allocator.task import Task
-from allocator.zone import Zone
+from allocator.zone import Zone, Zonelist
 
 NO_PAGE: Final = -1
 NO_ALLOC_FLAGS: Final = -1
@@ -25,6 +25,8 @@ class PageAllocator:
 
     __slots__ = (
         "alloc_flags_seen",
+        "attempts_below_min",
+        "attempts_no_watermarks",
         "current",
         "fail_in",
         "jiffies",
@@ -53,6 +55,10 @@ class PageAllocator:
         """Calls of ``wakeup_kswapd``, since boot; counted from Linux 6.1 on."""
         self.pfmemalloc_marks: i64 = 0
         """Allocations that came with ``page->pfmemalloc`` set, since boot."""
+        self.attempts_no_watermarks: i64 = 0
+        """Walks over a zonelist that ignored watermarks, since boot, whether they found pages."""
+        self.attempts_below_min: i64 = 0
+        """Walks that began with the preferred zone below min."""
         self.fail_in: i64 = 0
         """Fault injection (CONFIG_FAIL_PAGE_ALLOC): the n-th request from now fails; 0 none."""
         self.story: Story | None = None
@@ -66,6 +72,16 @@ class PageAllocator:
             return False
         self.fail_in -= 1
         return self.fail_in == 0
+
+    def note_attempt(self, zonelist: Zonelist, highest_zoneidx: i64, no_watermarks: bool) -> None:
+        """Count a call of ``get_page_from_freelist`` that the slow path makes, or has seen fail."""
+        if no_watermarks:
+            self.attempts_no_watermarks += 1
+        for zone in zonelist.zones:
+            if zone.type <= highest_zoneidx:
+                if zone.free_pages < zone.wmark_min:
+                    self.attempts_below_min += 1
+                return
 
     def alloc_pages(self, gfp_mask: i64, order: i64, node: i64) -> i64:
         """``alloc_pages_node``: first pfn of 2^order pages, or NO_PAGE. node -1 is local."""
@@ -96,6 +112,12 @@ class PageAllocator:
     def set_min_free_kbytes(self, kbytes: int) -> None:
         """Set ``min_free_kbytes`` as the sysctl does."""
         raise NotImplementedError
+
+    def set_reclaim_active(self, node: i64, active: bool) -> None:
+        """Let kswapd of a node (-1: of all) begin or end ``balance_pgdat``."""
+        for zone in self.zones:
+            if node < 0 or zone.nid == node:
+                zone.reclaim_active = active
 
     def boot(self) -> dict[str, object]:
         """What boot and ``min_free_kbytes`` computed, by the vectors' key names."""

@@ -99,6 +99,10 @@ class MachineStats:
     """Flips to false while flagged slabs were left."""
     pfmemalloc_marks: int = 0
     """Allocations of pages that came with ``page->pfmemalloc`` set."""
+    attempts_no_watermarks: int = 0
+    """Walks over a zonelist that ignored watermarks, whether they found pages or not."""
+    attempts_below_min: int = 0
+    """Walks that began with the preferred zone below min."""
     outcomes: list[OutcomeCount] = field(default_factory=list)
     zones: list[ZoneStats] = field(default_factory=list)
     caches: list[CacheStats] = field(default_factory=list)

@@ -53,6 +53,7 @@ class Zone:
         "pcp_lists",
         "pfmemalloc_pages",
         "present_pages",
+        "reclaim_active",
         "reserve_drawn_permille",
         "reserve_left",
         "slab_reclaimable",
@@ -115,6 +116,8 @@ class Zone:
         self.nr_reserved_highatomic: i64 = 0
         """Pages in HIGHATOMIC blocks."""
         self.pcp_free_factor: vec[i64] = vec[i64]([0] * cpus)
+        self.reclaim_active: bool = False
+        """ZONE_RECLAIM_ACTIVE: kswapd is at work, so cpus keep fewer pages."""
 
     def note_below_min(self) -> None:
         """Count an allocation after which free pages lie below min, by how deep they lie."""

@@ -459,7 +459,9 @@ class Linux3PageAllocator(PageAllocator):
         alloc_flags = self.gfp_to_alloc_flags(gfp_mask)
         if self.story is not None:
             self._tell_alloc_flags(self.story, gfp_mask, alloc_flags)
-        # 1. At min, with the discounts of the context.
+        # 1. At min, with the discounts of the context. The fast path has failed.
+        self.note_attempt(zonelist, high_zoneidx, False)
+        self.note_attempt(zonelist, high_zoneidx, False)
         page = self._get_page_from_freelist(
             gfp_mask,
             order,
@@ -475,6 +477,7 @@ class Linux3PageAllocator(PageAllocator):
         if alloc_flags & ALLOC_NO_WATERMARKS:
             if self._local_zonelist:
                 zonelist = self._node_zonelist(self.current.node, gfp_mask)
+            self.note_attempt(zonelist, high_zoneidx, True)
             page = self._get_page_from_freelist(
                 gfp_mask,
                 order,
@@ -501,6 +504,7 @@ class Linux3PageAllocator(PageAllocator):
             return NO_PAGE
         # 4. Direct reclaim makes no progress here. The OOM killer may be next.
         if gfp_mask & _GFP_FS and not gfp_mask & _GFP_NORETRY:
+            self.note_attempt(zonelist, high_zoneidx, False)
             page = self._get_page_from_freelist(
                 gfp_mask,
                 order,

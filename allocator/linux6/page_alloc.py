@@ -10,7 +10,8 @@ go round again after the OOM killer or for ``__GFP_NOFAIL``, the model gives up 
 (a STALLED_* outcome). It does go round again where the kernel retries on its own counts.
 
 Not modelled: reclaim, compaction, CMA, isolation, cpusets, memory policies, locks, dirty
-limits. kswapd is counted and never runs, so a watermark boost lasts until the marks are set.
+limits. kswapd is counted and never runs, so a watermark boost lasts until the marks are set;
+a trace may say that it is at work.
 """
 
 from __future__ import annotations
@@ -320,6 +321,7 @@ class Linux6PageAllocator(PageAllocator):
                 break
         page = self._get_page_from_freelist(gfp_mask, order, alloc_flags, ac)
         if page == NO_PAGE:
+            self.note_attempt(zonelist, highest_zoneidx, False)
             page = self._alloc_pages_slowpath(gfp_mask, order, ac)
             if page == NO_PAGE:
                 return NO_PAGE
@@ -430,6 +432,12 @@ class Linux6PageAllocator(PageAllocator):
         if alloc_flags & ALLOC_HIGHATOMIC:
             reserve_highatomic_pageblock(self.mem, zone, self.mobility, page)
 
+    def _attempt(self, gfp_mask: i64, order: i64, alloc_flags: i64, ac: AllocContext) -> i64:
+        """A walk of the slow path's, which is counted."""
+        no_watermarks = alloc_flags & ALLOC_NO_WATERMARKS != 0
+        self.note_attempt(ac.zonelist, ac.highest_zoneidx, no_watermarks)
+        return self._get_page_from_freelist(gfp_mask, order, alloc_flags, ac)
+
     def _alloc_pages_slowpath(self, gfp_mask: i64, order: i64, ac: AllocContext) -> i64:
         """``__alloc_pages_slowpath``: the escalation, with every exit named in ``outcome``."""
         can_direct_reclaim = gfp_mask & _GFP_DIRECT_RECLAIM != 0
@@ -464,7 +472,7 @@ class Linux6PageAllocator(PageAllocator):
         if alloc_flags & ALLOC_KSWAPD:
             self._wake_all_kswapds(ac)
         # 1. At min, with the discounts of the mask.
-        page = self._get_page_from_freelist(gfp_mask, order, alloc_flags, ac)
+        page = self._attempt(gfp_mask, order, alloc_flags, ac)
         if page != NO_PAGE:
             return self._got_pg(page, alloc_flags)
         no_progress_loops: i64 = 0
@@ -474,7 +482,7 @@ class Linux6PageAllocator(PageAllocator):
             if reserve_flags:
                 alloc_flags = reserve_flags | (alloc_flags & ALLOC_KSWAPD)
             # 2. Without watermarks, or with an OOM victim's, if the context allows.
-            page = self._get_page_from_freelist(gfp_mask, order, alloc_flags, ac)
+            page = self._attempt(gfp_mask, order, alloc_flags, ac)
             if page != NO_PAGE:
                 return self._got_pg(page, alloc_flags)
             self.outcome = DENIED_WATERMARK
@@ -553,7 +561,7 @@ class Linux6PageAllocator(PageAllocator):
     def _alloc_pages_may_oom(self, gfp_mask: i64, order: i64, ac: AllocContext) -> i64:
         """``__alloc_pages_may_oom``; ``outcome`` STALLED_OOM says that it made progress."""
         alloc_flags: i64 = ALLOC_WMARK_HIGH | ALLOC_CPUSET
-        page = self._get_page_from_freelist(
+        page = self._attempt(
             (gfp_mask | _GFP_HARDWALL) & ~_GFP_DIRECT_RECLAIM, order, alloc_flags, ac
         )
         if page != NO_PAGE:
@@ -576,9 +584,9 @@ class Linux6PageAllocator(PageAllocator):
         self, gfp_mask: i64, order: i64, alloc_flags: i64, ac: AllocContext
     ) -> i64:
         """``__alloc_pages_cpuset_fallback``: within the cpuset, then without."""
-        page = self._get_page_from_freelist(gfp_mask, order, alloc_flags | ALLOC_CPUSET, ac)
+        page = self._attempt(gfp_mask, order, alloc_flags | ALLOC_CPUSET, ac)
         if page == NO_PAGE:
-            page = self._get_page_from_freelist(gfp_mask, order, alloc_flags, ac)
+            page = self._attempt(gfp_mask, order, alloc_flags, ac)
         return page
 
     def _got_pg(self, page: i64, alloc_flags: i64) -> i64:
@@ -691,6 +699,7 @@ class Linux6PageAllocator(PageAllocator):
                     int(zone.lowest_free),
                     [int(events) for events in zone.reserve_left],
                     int(zone.pfmemalloc_pages),
+                    int(zone.reclaim_active),
                 ]
                 for zone in self.zones
             ],

@@ -3,8 +3,10 @@
 Each zone keeps, per cpu, one list for each order and mobile type. Pages come in batches
 to the tail; freed pages go to the head. What is given back at once grows while only frees
 come (``free_factor``), and a multi-page block freed in such a run empties everything.
+While kswapd is at work, which a trace may say, the lists are kept shorter (c49c2c47dab6,
+"mm/page_alloc: limit the number of pages on PCP lists when reclaim is active"; in v5.14).
 
-Not modelled: ZONE_RECLAIM_ACTIVE (kswapd never runs), huge pages' own list.
+Not modelled: huge pages' own list.
 """
 
 from __future__ import annotations
@@ -120,7 +122,10 @@ def free_unref_page(mem: MemMap, zone: Zone, page: i64, order: i64, cpu: i64) ->
     if order > 0 and zone.pcp_free_factor[cpu] > 0:
         free_pcppages_bulk(mem, zone, count, cpu, pindex)
         return
+    # nr_pcp_high
     high = zone.pcp_high
+    if zone.reclaim_active and zone.pcp_batch << 2 < high:
+        high = zone.pcp_batch << 2
     if count >= high:
         free_pcppages_bulk(mem, zone, _nr_pcp_free(zone, cpu, high), cpu, pindex)
 

@@ -268,17 +268,21 @@ class Importer:
             prelude = self._open(population, machine)
             handles = ledger.settle(population)
             if self.balance is not None:
-                self.balance.settle(ledger.slab_pages(handles))
+                self.balance.settle(ledger.slab_pages(handles), machine.caches.specs)
             settling = Settling(
                 handles,
                 population.last_handle,
                 self._text.shapes.keys,
                 contexts.was_reclaiming,
+                pairing.round_ends,
+                self._min_free_kbytes(),
             )
             for piece in spool.pieces():
                 self._write(self._maker.events(settling.settle(piece)))
         contexts.by_reclaim += settling.by_reclaim
-        self._fill_report(names, contexts, pairing, prelude, outbox.events - settling.dropped)
+        pairing.kswapd_told += settling.kswapd_told
+        written = outbox.events - settling.dropped + settling.kswapd_told
+        self._fill_report(names, contexts, pairing, prelude, written)
 
     # Live.
 
@@ -503,6 +507,6 @@ class Importer:
         }
         report.written = {
             "events that set up what was in use before": prelude,
-            "events of the trace": written - pairing.boosts_ended,
-            "events that end a watermark boost": pairing.boosts_ended,
+            "events of the trace": written - pairing.kswapd_told,
+            "events that tell of kswapd's work": pairing.kswapd_told,
         }

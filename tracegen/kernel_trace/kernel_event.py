@@ -24,11 +24,13 @@ RECLAIM_END: Final = 8
 COMPACT_BEGIN: Final = 9
 COMPACT_END: Final = 10
 MARK_VICTIM: Final = 11
-KSWAPD_ROUND: Final = 12
-"""kswapd has been through ``balance_pgdat``, or begins it anew: a watermark boost is over."""
-PCP_REFILL: Final = 13
-PCP_DRAIN: Final = 14
-OUTSIDE: Final = 15
+KSWAPD_WAKE: Final = 12
+"""kswapd begins ``balance_pgdat``, perhaps anew."""
+KSWAPD_SLEEP: Final = 13
+"""It has been through, some time ago, and goes to sleep for good."""
+PCP_REFILL: Final = 14
+PCP_DRAIN: Final = 15
+OUTSIDE: Final = 16
 """Says nothing to the model."""
 
 ROLES: Final[dict[str, int]] = {
@@ -55,8 +57,8 @@ ROLES: Final[dict[str, int]] = {
     "mark_victim": MARK_VICTIM,
     "mm_page_alloc_zone_locked": PCP_REFILL,
     "mm_page_pcpu_drain": PCP_DRAIN,
-    "mm_vmscan_kswapd_wake": KSWAPD_ROUND,
-    "mm_vmscan_kswapd_sleep": KSWAPD_ROUND,
+    "mm_vmscan_kswapd_wake": KSWAPD_WAKE,
+    "mm_vmscan_kswapd_sleep": KSWAPD_SLEEP,
 }
 """Event name to what it does; every other name is outside the model."""
 

@@ -87,6 +87,8 @@ class Ledger(Older):
 
     def pages(self, kind: int, pfn: int, order: int) -> tuple[int, ...]:
         """Note a block, unless one that compaction moved will be it."""
+        if self.was_unseen(kind, order):
+            return ()
         moved = self.take_moved(order)
         if moved:
             self.report.of(kind)[r.OLDER] += 1

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from tracegen.kernel_trace import report as r
 from tracegen.kernel_trace.kernel_event import Key
 from tracegen.kernel_trace.report import Report
 
@@ -85,6 +86,9 @@ class Older:
         self.moved: dict[int, list[int]] = {}
         self.events_lost = False
         """The kernel has lost events, so an allocation may have been among them."""
+        self.taken_unseen = 0
+        """Single pages that :mod:`.bulk_pages` knows to be in use: so many frees of unknown
+        ones free nothing that the model has."""
 
     def object(self, kind: int, name: str, site: str, ptr: int) -> int:
         """An object of the cache ``name``; empty where the kernel does not name it."""
@@ -114,3 +118,11 @@ class Older:
         """A block that compaction moved, or 0."""
         handles = self.moved.get(order)
         return handles.pop() if handles else 0
+
+    def was_unseen(self, kind: int, order: int) -> bool:
+        """Whether the free of an unknown block is taken for one that was allocated unseen."""
+        if order or self.taken_unseen == 0:
+            return False
+        self.taken_unseen -= 1
+        self.report.of(kind)[r.BULK] += 1
+        return True

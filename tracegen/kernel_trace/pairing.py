@@ -12,22 +12,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from allocator.events import CTX_PF_MEMALLOC
 from allocator.events import KMALLOC as OP_KMALLOC
 from allocator.events import MIN_FREE as OP_MIN_FREE
 from allocator.events import OBJ_FREE as OP_OBJ_FREE
 from allocator.events import PAGE_ALLOC as OP_PAGE_ALLOC
 from allocator.events import PAGE_FREE as OP_PAGE_FREE
 from tracegen.kernel_trace import report as r
-from tracegen.kernel_trace.balance import Balance
+from tracegen.kernel_trace.balance import MAX_PCP_ORDER, Balance
+from tracegen.kernel_trace.bulk_pages import BulkPages
 from tracegen.kernel_trace.cache_names import Names
 from tracegen.kernel_trace.context import Contexts
 from tracegen.kernel_trace.kernel_event import (
     COMPACT_BEGIN,
+    COMPACT_END,
     KFREE,
     KMALLOC,
-    KSWAPD_ROUND,
+    KSWAPD_SLEEP,
+    KSWAPD_WAKE,
     MARK_VICTIM,
     NO_POINTER,
+    OUTSIDE,
     PAGE_ALLOC,
     PAGE_FREE,
     PAGE_FREE_BATCHED,
@@ -97,8 +102,18 @@ class Pairing:
         self.highest_cpu = 0
         self.folded_cpus = 0
         """Events on cpus that the machine does not have."""
-        self.boosts_ended = 0
-        """Events that say that a watermark boost is over."""
+        self.kswapd_told = 0
+        """Events that say that kswapd begins or ends its work."""
+        self.round_ends: list[int] = []
+        """When kswapd was last seen at work in each of its rounds, for :mod:`.settle`."""
+        self._kswapd_ns = 0
+        """When kswapd was last seen."""
+        self._in_round = False
+        self._lists = BulkPages()
+        self._reclaimed: Thread | None = None
+        """Who ended direct reclaim last, until it does anything but empty per-cpu lists."""
+        self._emptying = False
+        """It has begun to empty them."""
         self.folded_nodes = 0
         """Events that ask for nodes that the machine does not have."""
         self._balance = balance
@@ -110,6 +125,11 @@ class Pairing:
         for event in events:
             shape = event[0]
             role = shape.role
+            thread = event[2].thread
+            if thread.kswapd and role != KSWAPD_WAKE and role != KSWAPD_SLEEP:  # noqa: PLR1714  # hot
+                self._kswapd_works(event[1])
+            if thread is self._reclaimed:
+                self._after_reclaim(role)
             if role <= KMALLOC:
                 self._obj_alloc(event)
             elif role == PAGE_ALLOC:
@@ -120,8 +140,8 @@ class Pairing:
                 self._page_free(event)
             elif role >= PCP_REFILL:
                 self._report.of(shape.kind)[r.OUTSIDE_MODEL] += 1
-                if self._balance is not None and event[3]:
-                    self._weigh(event, self._balance)
+                if event[3] and role != OUTSIDE:
+                    self._weigh(event)
             else:
                 self._note(event)
 
@@ -160,7 +180,9 @@ class Pairing:
         if key is None:
             return
         if origin.thread.pages:
-            self.undecided.object_follows(origin.thread, shape.gfp, shape.size)
+            self.undecided.object_follows(origin.thread, shape.gfp, key)
+        if self._balance is not None:
+            self._balance.object_follows(key, origin.thread)
         if shape.general:
             key.op = OP_KMALLOC
             op, arg = OP_KMALLOC, key.asked
@@ -249,8 +271,10 @@ class Pairing:
             if before is not None and before[0]:
                 self._page_free_unseen(ts_ns, cpu, before)
             self._pages[pfn] = (handle, order, shape.kind)
-        if pfn and self._balance is not None:
-            self._balance.page(ts_ns, order, -(1 << order))
+            if order <= MAX_PCP_ORDER:
+                self._lists.on_lists -= 1 << order
+            if self._balance is not None:
+                self._balance.page(ts_ns, order, -(1 << order))
         waits = self.undecided.may_wait(thread, shape.gfp, order)
         if waits:
             place = self._outbox.hold(1 if pfn else 2)
@@ -281,6 +305,8 @@ class Pairing:
         live = self._pages.get(pfn)
         if live is not None and self.undecided.any:
             self.undecided.give_up_page(live[0])
+        if shape.order <= MAX_PCP_ORDER:
+            self._lists.on_lists += 1 << shape.order
         if self._balance is not None:
             self._balance.page(ts_ns, shape.order, 1 << shape.order)
         if origin.in_task and (thread.compactor or thread.compacting):
@@ -304,7 +330,7 @@ class Pairing:
                 return self._free_part(shape.kind, head, order)
             if of_slab:
                 if self._balance is not None:
-                    self._balance.older_slab(ts_ns, order)
+                    self._balance.older_slab(ts_ns, order, thread.last_cache)
                 return self._older.slab_page(shape.kind, thread.last_cache, pfn, order)
             return self._older.pages(shape.kind, pfn, order)
         if live[0] and order < live[1]:
@@ -312,7 +338,7 @@ class Pairing:
         del self._pages[pfn]
         if not live[0]:
             if self._balance is not None:
-                self._balance.slab.add(ts_ns, -(1 << order))
+                self._balance.slab_given_back(ts_ns, pfn, order)
             self._report.of(shape.kind)[r.SLAB_INTERNAL] += 1
             return ()
         self._pair_page(shape.kind, live[2])
@@ -361,14 +387,24 @@ class Pairing:
 
     # The rest.
 
-    @staticmethod
-    def _weigh(event: Event, balance: Balance) -> None:
+    def _weigh(self, event: Event) -> None:
         """Pages go from the free lists to the per-cpu lists, or back."""
         shape, ts_ns, _, _ = event
-        if shape.role == PCP_REFILL:
-            balance.page(ts_ns, shape.order, 1 << shape.order)
-        elif shape.role == PCP_DRAIN:
-            balance.page(ts_ns, shape.order, -(1 << shape.order))
+        pages = 1 << shape.order if shape.role == PCP_REFILL else -(1 << shape.order)
+        if shape.order <= MAX_PCP_ORDER:
+            self._lists.on_lists += pages
+        if self._balance is not None:
+            self._balance.page(ts_ns, shape.order, pages)
+
+    def _after_reclaim(self, role: int) -> None:
+        """Who has just reclaimed does something: if it got nothing, it empties all lists first."""
+        if role == PCP_DRAIN:
+            self._emptying = True
+            return
+        if self._emptying:
+            self._older.taken_unseen += self._lists.emptied()
+        self._emptying = False
+        self._reclaimed = None
 
     def _note(self, event: Event) -> None:
         """An event that tells something about later ones, or nothing new."""
@@ -385,20 +421,33 @@ class Pairing:
             self._contexts.reclaim_begins(thread)
         elif role == RECLAIM_END:
             self._contexts.reclaim_ends(thread)
+            self._reclaimed = thread
         elif role == MARK_VICTIM:
             self._contexts.oom_kills(address)
-        elif role == KSWAPD_ROUND:
+        elif role in {KSWAPD_WAKE, KSWAPD_SLEEP}:
             # It says so of itself.
             thread.kswapd = origin.in_task
-            self._end_boost(ts_ns)
-        else:
+            self._kswapd_turns(ts_ns, wakes=role == KSWAPD_WAKE)
+            self._kswapd_ns = ts_ns
+        elif role in {COMPACT_BEGIN, COMPACT_END}:
             thread.compacting = role == COMPACT_BEGIN
 
-    def _end_boost(self, ts_ns: int) -> None:
-        """Set the watermarks again, which is how a trace can say that a boost is over.
+    def _kswapd_works(self, ts_ns: int) -> None:
+        if self._kswapd_ns == 0:
+            # It was at work when the trace began.
+            self._kswapd_turns(ts_ns, wakes=True)
+        self._kswapd_ns = ts_ns
 
-        The model's kswapd never runs, so nothing else would end it there.
+    def _kswapd_turns(self, ts_ns: int, *, wakes: bool) -> None:
+        """Say that kswapd begins or ends a round, which ends a watermark boost.
+
+        The model's kswapd never runs. A round is over long before the next one, or sleep,
+        is printed; ``round_ends`` says how long the work went on.
         """
+        if self._in_round:
+            self.round_ends.append(self._kswapd_ns)
+        self._in_round = wakes
         if self._min_free_kbytes:
-            self.boosts_ended += 1
-            self._outbox.put(ts_ns, 0, 0, self._min_free_kbytes, 0, _ANY_NODE, OP_MIN_FREE, 0)
+            self.kswapd_told += 1
+            ctx = CTX_PF_MEMALLOC if wakes else 0
+            self._outbox.put(ts_ns, 0, 0, self._min_free_kbytes, 0, _ANY_NODE, OP_MIN_FREE, ctx)

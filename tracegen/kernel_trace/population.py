@@ -245,6 +245,8 @@ class Population(Older):
 
     def pages(self, kind: int, pfn: int, order: int) -> tuple[int, ...]:
         """Pages, 2^order in all; those that compaction moved first."""
+        if self.was_unseen(kind, order):
+            return ()
         moved = self.take_moved(order)
         index = self.zone_of.of(pfn)
         handle = moved or _take(self._pages.get((index, order)))

@@ -53,11 +53,11 @@ MEANINGS: Final[dict[str, str]] = {
     "slab_internal": "what the slab allocator took for itself, gave back, or failed to get",
     "older_than_trace": "a free of what was allocated before the trace began",
     "moved": "a page freed by compaction: its content moved, memory in use did not change",
-    "bulk": "a free in a cache that also serves bulk allocation, which has no tracepoint",
+    "bulk": "a free of what bulk allocation gave, which has no tracepoint",
     "unmatched": "a second free of an address whose allocation between was not traced",
     "null_free": "a free of nothing",
     "printed_twice": "mm_page_free_batched: mm_page_free prints the same free",
-    "context": "tells who reclaims or was killed, and when a watermark boost is over",
+    "context": "tells who reclaims or was killed, and when kswapd is at work",
     "outside_model": "says nothing to the model",
     "lost": "a free whose allocation is among the events that the kernel lost",
 }

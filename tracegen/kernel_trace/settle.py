@@ -2,12 +2,14 @@
 
 While it was read, records were written with numbers in place of what only the whole trace
 tells: the key of an object for its cache, a ledger's handle for an older thing, a slot for
-a task that may have been in reclaim from the start.
+a task that may have been in reclaim from the start. When kswapd's rounds ended is known only
+afterwards too, so the records that say so are put in here.
 """
 
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
@@ -18,6 +20,7 @@ from allocator.events import (
     CTX_PF_MEMALLOC,
     GFP_AT,
     HANDLE_AT,
+    MIN_FREE,
     OBJ_ALLOC,
     RECORD_SIZE,
 )
@@ -31,17 +34,25 @@ _CTX_SHIFT: Final = 40
 _SLOT_SHIFT: Final = 48
 _BYTE: Final = 0xFF
 _U32: Final = 0xFFFFFFFF
+_ANY_NODE: Final = 0xFFFF << 16
+_NEVER: Final = (1 << 63) - 1
 
 
 class Settling:
     """Settles records, piece by piece.
 
     ``handles`` are the ledger's, ``shift`` is what all other handles move up by, to make room
-    for the prelude's.
+    for the prelude's. At each of ``round_ends`` kswapd was last seen at work in a round of its.
     """
 
     def __init__(
-        self, handles: array[int], shift: int, keys: Iterable[Key], was_reclaiming: Iterable[int]
+        self,
+        handles: array[int],
+        shift: int,
+        keys: Iterable[Key],
+        was_reclaiming: Iterable[int],
+        round_ends: Iterable[int] = (),
+        min_free_kbytes: int = 0,
     ) -> None:
         self._handles = handles.tobytes()
         self._shift = shift
@@ -52,6 +63,10 @@ class Settling:
         for slot in was_reclaiming:
             reclaiming[slot] = 1
         self._reclaiming = bytes(reclaiming)
+        self._round_ends = deque(round_ends if min_free_kbytes else ())
+        self._min_free_kbytes = min_free_kbytes
+        self.kswapd_told = 0
+        """Records that were put in."""
         self.dropped = 0
         """Frees that nothing could be found for."""
         self.by_reclaim = 0
@@ -62,9 +77,14 @@ class Settling:
         handles = self._handles
         shift: i64 = self._shift
         writer = BytesWriter()
+        round_end: i64 = self._round_ends[0] if self._round_ends else _NEVER
         at: i64 = 0
         size: i64 = len(records)
         while at < size:
+            if read_i64_le(records, at) > round_end:
+                self._end_round(writer, self._round_ends.popleft())
+                round_end = self._round_ends[0] if self._round_ends else _NEVER
+                continue
             handle = read_i64_le(records, at + HANDLE_AT)
             what = read_i64_le(records, at + GFP_AT)
             how = read_i64_le(records, at + _CPU_AT)
@@ -94,3 +114,11 @@ class Settling:
             write_i64_le(writer, how)
             at += RECORD_SIZE
         return writer.getvalue()
+
+    def _end_round(self, writer: BytesWriter, ts_ns: i64) -> None:
+        """Say that kswapd's work is done."""
+        self.kswapd_told += 1
+        write_i64_le(writer, ts_ns)
+        write_i64_le(writer, 0)
+        write_i64_le(writer, self._min_free_kbytes << 32)
+        write_i64_le(writer, _ANY_NODE | MIN_FREE << _OP_SHIFT)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from tracegen.kernel_trace.balance import Balance
-from tracegen.kernel_trace.kernel_event import Page, Thread
+from tracegen.kernel_trace.kernel_event import Key, Page, Thread
 from tracegen.kernel_trace.outbox import Outbox
 from tracegen.kernel_trace.report import FAILED, NEVER_FREED, SLAB_INTERNAL, Report
 from tracegen.kernel_trace.slab_pages import NO_MATCH, SECOND_TRY, SlabPages
@@ -60,15 +60,15 @@ class Undecided:
             self.forced += len(self._threads)
             self.give_up_all()
 
-    def object_follows(self, thread: Thread, gfp: int, size: int) -> None:
+    def object_follows(self, thread: Thread, gfp: int, key: Key) -> None:
         """Decide by an object which of its thread's pages were taken for it."""
         kept: list[Page] = []
         first_failed = False
         for page in thread.pages:
-            match = self._slabs.match(page.gfp, page.order, gfp, size)
+            match = self._slabs.match(page.gfp, page.order, gfp, key.size)
             if match != NO_MATCH and (match != SECOND_TRY or first_failed):
                 first_failed = page.pfn == 0
-                self._settle_slab(page)
+                self._settle_slab(page, key, thread)
                 continue
             page.allocs += 1
             if page.allocs > MAX_ALLOCS_BETWEEN:
@@ -102,12 +102,12 @@ class Undecided:
         for thread in list(self._threads.values()):
             self.give_up(thread)
 
-    def _settle_slab(self, page: Page) -> None:
+    def _settle_slab(self, page: Page, key: Key, thread: Thread) -> None:
         del self._threads[page.handle]
         self._report.of(page.kind)[SLAB_INTERNAL] += 1
         if page.pfn:
             if self.balance is not None:
-                self.balance.slab.add(page.ts_ns, 1 << page.order)
+                self.balance.slab_taken(page.ts_ns, page.pfn, page.order, key, thread)
             live = self._pages.get(page.pfn)
             if live is not None and live[0] == page.handle:
                 self._pages[page.pfn] = SLAB_PAGE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from allocator.events import (
@@ -10,6 +12,7 @@ from allocator.events import (
     CTX_PF_MEMALLOC,
     CTX_RT,
     CTX_SOFTIRQ,
+    MIN_FREE,
 )
 from allocator.linux6.alloc_flags import (
     ALLOC_CPUSET,
@@ -241,3 +244,31 @@ def test_free_pages_come_back_in_the_order_of_a_stack() -> None:
     assert pfn == driver.answer.pfn
     assert pfn != other
     assert driver.result == "ok/pcp"
+
+
+def test_attempts_are_counted_whether_they_come_to_anything() -> None:
+    """The walk that failed first counts, and every walk of the slow path."""
+    driver = Driver()
+    driver.only_reserve()
+    before = driver.machine.stats()
+
+    driver.page(PLAIN)
+    plain = driver.machine.stats()
+    driver.page(GFP_NOIO, ctx=CTX_PF_MEMALLOC)
+    reserve = driver.machine.stats()
+
+    assert (0, 0) == (before.attempts_no_watermarks, before.attempts_below_min)
+    assert (0, 3) == (plain.attempts_no_watermarks, plain.attempts_below_min)
+    assert (1, 6) == (reserve.attempts_no_watermarks, reserve.attempts_below_min)
+
+
+def test_a_trace_says_when_kswapd_is_at_work() -> None:
+    """MIN_FREE by a task with PF_MEMALLOC begins it, one without ends it."""
+    driver = Driver()
+    zone = driver.pages.zones[0]
+
+    def min_free(ctx: int) -> bool:
+        driver.machine.apply(struct.pack("<QQIIHhBBH", 1, 0, 0, 512, 0, -1, MIN_FREE, ctx, 0))
+        return bool(zone.reclaim_active)
+
+    assert [True, False] == [min_free(CTX_PF_MEMALLOC), min_free(0)]

@@ -95,3 +95,36 @@ def test_drain_brings_every_page_home() -> None:
     assert driver.machine.free_by_zone() == [16384]
     assert [(0, 0)] * 3 == [pcp(driver, cpu) for cpu in range(3)]
     driver.machine.verify()
+
+
+def test_while_kswapd_is_at_work_cpus_keep_fewer_pages() -> None:
+    """Four batches at most (``nr_pcp_high``), until its work is done."""
+    driver = Driver(cpus=1, pages=262144, min_free_kbytes=16384)
+    zone = driver.pages.zones[0]
+    most = 4 * zone.pcp_batch
+    assert most < zone.pcp_high
+    pages = [driver.page() for _ in range(most + 2)]
+    driver.machine.drain_all_pages(0)
+
+    driver.pages.set_reclaim_active(0, True)
+    driver.free_page(*pages[:most])
+    active = pcp(driver)[0]
+    driver.pages.set_reclaim_active(0, False)
+    driver.machine.drain_all_pages(0)
+    again = [driver.page() for _ in range(most)]
+    driver.machine.drain_all_pages(0)
+    driver.free_page(*again)
+
+    assert (most - zone.pcp_batch, most) == (active, pcp(driver)[0])
+
+
+def test_kswapd_is_at_work_on_its_own_node() -> None:
+    """-1 is all of them."""
+    driver = Driver(nodes=2)
+    zones = driver.pages.zones
+
+    driver.pages.set_reclaim_active(1, True)
+    one = [zone.reclaim_active for zone in zones]
+    driver.pages.set_reclaim_active(-1, False)
+
+    assert ([False, True], [False, False]) == (one, [zone.reclaim_active for zone in zones])

@@ -351,18 +351,93 @@ def test_contexts_and_masks_reach_the_events(tmp_path: Path) -> None:
     assert 2 == made.category("context")
 
 
-def test_kswapds_rounds_end_watermark_boosts(tmp_path: Path) -> None:
-    """The model's kswapd never runs; to set the watermarks again says that it did."""
-    lines = [
-        line(page_alloc(0x77)),
-        line("mm_vmscan_kswapd_wake: nid=0 order=0", task="kswapd0-44"),
-        line("mm_vmscan_kswapd_sleep: nid=0", task="kswapd0-44"),
-    ]
-    made = import_lines(tmp_path, lines, min_free_kbytes=2048)
+def at(seconds: str, event: str, task: str = "kswapd0-44") -> str:
+    """A line at another time."""
+    return line(event, task=task).replace("12.000345", seconds)
 
-    assert [("MIN_FREE", 0, 2048)] * 2 == [(e.op, e.handle, e.arg) for e in made.events[1:]]
-    assert 2 == made.category("context")
-    assert 1 == len(import_lines(tmp_path, lines).events)
+
+WAKE = "mm_vmscan_kswapd_wake: nid=0 order=0"
+SLEEP = "mm_vmscan_kswapd_sleep: nid=0"
+
+
+@pytest.mark.parametrize(("whole", "ends"), [(True, [13.2, 14.0]), (False, [14.0])])
+def test_kswapds_rounds_reach_the_model(tmp_path: Path, whole: bool, ends: list[float]) -> None:
+    """The model's kswapd never runs; who sets the watermarks again says that it does, and did.
+
+    A round is over when kswapd was last seen in it, which only a trace read whole tells.
+    """
+    lines = [
+        at("12.000000", page_alloc(0x77), "app-7"),
+        at("13.000000", WAKE),
+        at("13.200000", page_alloc(0x78)),
+        at("13.500000", page_alloc(0x79), "app-7"),
+        at("14.000000", SLEEP),
+    ]
+    made = import_lines(tmp_path, lines, min_free_kbytes=2048, whole=whole)
+
+    told = [e for e in made.events if e.op == "MIN_FREE"]
+    assert [(0, 2048, -1)] * (1 + len(ends)) == [(e.handle, e.arg, e.node) for e in told]
+    assert [CTX_PF_MEMALLOC] + [0] * len(ends) == [e.ctx for e in told]
+    assert [13.0, *ends] == [e.ts_ns / 10**9 for e in told]
+    assert sorted(e.ts_ns for e in made.events) == [e.ts_ns for e in made.events]
+    assert 1 + len(ends) == made.report.written["events that tell of kswapd's work"]
+
+
+def test_kswapd_was_at_work_already_if_it_is_seen_before_it_wakes(tmp_path: Path) -> None:
+    """Then the trace begins in the middle of a round."""
+    lines = [
+        at("12.000000", page_alloc(0x77)),
+        at("12.100000", page_alloc(0x78), "app-7"),
+        at("13.000000", SLEEP),
+        at("13.500000", page_alloc(0x79)),
+    ]
+    made = import_lines(tmp_path, lines, min_free_kbytes=2048, whole=True)
+
+    told = [e for e in made.events if e.op == "MIN_FREE"]
+    assert [(12.0, CTX_PF_MEMALLOC), (12.0, 0), (13.0, 0)] == [
+        (e.ts_ns / 10**9, e.ctx) for e in told
+    ]
+
+
+def test_without_a_known_reserve_nothing_is_told_of_kswapd(tmp_path: Path) -> None:
+    """There is no value to set again."""
+    made = import_lines(tmp_path, [at("12.0", WAKE), line(page_alloc(0x77)), at("13.0", SLEEP)])
+
+    assert ["PAGE_ALLOC"] == [e.op for e in made.events]
+
+
+def emptying(*left_on_lists: int) -> list[str]:
+    """Direct reclaims that got nothing; before each, so many pages go to the lists for good."""
+    lines = []
+    pfn = 0x100
+    for pages in left_on_lists:
+        for _ in range(pages):
+            pfn += 1
+            zone_locked = f"mm_page_alloc_zone_locked: page=0a pfn=0x{pfn:x} order=0 migratetype=0"
+            lines.append(line(f"{zone_locked} percpu_refill=1"))
+        lines += [
+            line("mm_vmscan_direct_reclaim_begin: order=0 gfp_flags=GFP_KERNEL"),
+            line("mm_page_alloc_zone_locked: page=0a pfn=0x90 order=0 migratetype=0", task="b-8"),
+            line("mm_vmscan_direct_reclaim_end: nr_reclaimed=1"),
+            line("mm_page_pcpu_drain: page=0a pfn=0x90 order=0 migratetype=0"),
+            line(page_alloc(0x80)),
+            line(page_free(0x80)),
+        ]
+    return lines
+
+
+def test_frees_of_what_bulk_allocation_took_free_nothing(tmp_path: Path) -> None:
+    """What emptying all lists leaves on them by the events was taken from them unseen.
+
+    The first emptying shows what was there before; what the next two agree on counts.
+    """
+    strangers = [line(page_free(0x1000 + i)) for i in range(5)]
+
+    made = import_lines(tmp_path, emptying(0, 3, 0) + strangers)
+    unsure = import_lines(tmp_path, emptying(7, 3) + strangers)
+
+    assert (3, 2) == (made.category("bulk"), made.category("older_than_trace"))
+    assert (0, 5) == (unsure.category("bulk"), unsure.category("older_than_trace"))
 
 
 def test_kswapd_is_known_by_its_pid_when_its_name_is_forgotten(tmp_path: Path) -> None:

@@ -33,11 +33,11 @@ def test_the_model_of_the_kernel_that_was_traced_comes_near(tmp_path: Path) -> N
     assert 0 == result.exit_code
     (found,) = json.loads(result.stdout)["comparisons"]
     assert ("slub-v6.1", 78) == (found["variant"], found["readings"])
-    assert 60 > found["free_pages"]["as_is"]["median"]
+    assert 130 > found["free_pages"]["as_is"]["median"]
     dma, dma32 = found["zones"]
     for zone in (dma, dma32):
         assert zone["watermarks"]["machine"] == zone["watermarks"]["model"]
-    assert {"machine": 18, "model": 19, "both": 18} == dma32["below_min"]
+    assert {"machine": 18, "model": 18, "both": 18} == dma32["below_min"]
     assert 47 == dma32["lowest_free"]["machine"]
     assert {"slabs", "per-cpu lists", "denied by the model", "unseen"} == set(found["causes"])
     rows = list(csv.DictReader(out.read_text().splitlines()))

@@ -8,6 +8,8 @@ Inputs that reach new code are put into FOLDER, and those of the corpus are begu
 from __future__ import annotations
 
 import sys
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +25,8 @@ def main() -> None:
     """Fuzz one target."""
     name, found = sys.argv[1:3]
     Path(found).mkdir(parents=True, exist_ok=True)
-    with atheris.instrument_imports(include=["daemon", "tracegen"]):
+    quiet = redirect_stderr(StringIO())  # a line for each module
+    with quiet, atheris.instrument_imports(include=["daemon", "tracegen"]):
         import structlog  # noqa: PLC0415 - imports are instrumented here
 
         from tests.fuzz.targets import TARGETS  # noqa: PLC0415 - the same

@@ -22,7 +22,7 @@ from tests.fuzz.targets import TARGETS
 CORPUS: Final = Path(__file__).parent / "corpus"
 ROOT: Final = Path(__file__).parents[2]
 RUNS: Final = {
-    "batch": 20_000,
+    "batch": 10_000,
     "message": 20_000,
     "sessions": 500,
     "sender": 3_000,

@@ -56,10 +56,11 @@ from tracegen.errors import (
     BatchError,
     shown,
 )
-from tracegen.header import MAX_CACHES, MAX_HEADER_BYTES, MAX_MADE_LENGTH, Header, parse_header
+from tracegen.header import MAX_HEADER_BYTES, MAX_MADE_LENGTH, Header, parse_header
 from tracegen.limits import (
     FIRST_SEQ,
     MAP_BYTES,
+    MAX_CACHES,
     SOURCE_EXPECTED,
     U64_MAX,
     BatchLimits,

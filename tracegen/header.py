@@ -24,14 +24,13 @@ from allocator.config import (
 from allocator.events import Limits
 from allocator.gfp import FLAVOURS, known_bits, mobility_bits
 from tracegen.errors import HEADER, BatchError, shown
+from tracegen.limits import MAX_CACHES, MAX_NAME_LENGTH
 
 MAX_HEADER_BYTES: Final = 256 << 10
 """Bytes of the encoded header map."""
-MAX_CACHES: Final = 1024
 MAX_LABELS: Final = 1024
 MAX_RESERVED: Final = 1024
 """Ranges of pages that the page allocator never owns."""
-MAX_NAME_LENGTH: Final = 64
 MAX_LABEL_LENGTH: Final = 128
 MAX_MADE_LENGTH: Final = 1024
 

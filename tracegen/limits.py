@@ -17,6 +17,11 @@ MAX_BATCH_BYTES: Final = 1 << 20
 MAX_BATCH_EVENTS: Final = 16384
 """Events of one batch; 512 KiB in packed form."""
 
+MAX_CACHES: Final = 1024
+"""Caches that a header declares."""
+MAX_NAME_LENGTH: Final = 64
+"""Characters of a cache's name."""
+
 MAP_BYTES: Final = frozenset({*range(0x80, 0x90), 0xDE, 0xDF})
 """First bytes of a msgpack map, and so of every batch: fixmap, map 16, map 32."""
 

@@ -92,9 +92,9 @@ def test_limits_are_those_of_the_code() -> None:
         str(trace_file.MAX_TRACE_SOURCES),
     ] == [row[1] for row in _table(FORMAT, "what")]
     for what in (
-        f"| `caches` | array of maps | yes | up to {header.MAX_CACHES} |",
+        f"| `caches` | array of maps | yes | up to {limits.MAX_CACHES} |",
         f"| up to {header.MAX_LABELS}, each 1 to {header.MAX_LABEL_LENGTH} characters |",
-        f"| `name` | string | yes | 1 to {header.MAX_NAME_LENGTH} characters",
+        f"| `name` | string | yes | 1 to {limits.MAX_NAME_LENGTH} characters",
         f"| `reserved` | array of pairs | no | up to {header.MAX_RESERVED} |",
         f"each optional and up to {header.MAX_MADE_LENGTH}\ncharacters",
         ", ".join(f"`{clock}`" for clock in header.CLOCKS),

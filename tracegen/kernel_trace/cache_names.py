@@ -17,8 +17,8 @@ from typing import Final
 
 from allocator.config import CacheSpec
 from allocator.events import KMALLOC, OBJ_ALLOC
-from tracegen.header import MAX_CACHES, MAX_NAME_LENGTH
 from tracegen.kernel_trace.kernel_event import Key
+from tracegen.limits import MAX_CACHES, MAX_NAME_LENGTH
 
 GENERAL_PREFIXES: Final = ("kmalloc-", "dma-kmalloc-", "size-")
 """The general caches: the model has its own, so they are asked by size."""

@@ -342,6 +342,11 @@ class World:
     def _finish(self) -> None:
         """One life without faults: everything arrives, and everything is right."""
         self.daemon = self.spawn("daemon", "daemon", settings=self.settings, kill=None)
+        self.settle()
+
+    def settle(self) -> None:
+        """Let the daemon that runs take the rest, end everybody in peace, and look."""
+        assert self.daemon is not None
         assert not self._wait(self.daemon.pid, 0.0)
         # A sender that has begun nothing yet has nothing to end, and the daemon knows none.
         deadline = time.monotonic() + PATIENCE

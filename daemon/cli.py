@@ -18,6 +18,7 @@ from daemon.journal.cli import journal_group
 from daemon.keys_cli import keys_group
 from daemon.logs import configure_logs
 from daemon.offline import print_results, results_of, run_trace
+from daemon.record_cli import record_command
 from daemon.service import Service, new_machine
 from daemon.settings import Settings, load_settings
 from daemon.settings_options import given_flags, settings_options
@@ -200,7 +201,7 @@ def run(trace_path: str, variants: tuple[str, ...], workers: int, *, as_json: bo
 for _command in (
     *(import_group, send, trace, conformance, watch_command, demo_command),
     *(compare_command, explain_command, view_command, rule, journal_group, keys_group),
-    *(soak_command, top_command, truth_command, capture_command),
+    *(soak_command, top_command, truth_command, capture_command, record_command),
     *(simulate_command, scenarios_command, generate_command),
 ):
     main.add_command(_command)

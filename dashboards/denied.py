@@ -212,6 +212,7 @@ def _granted() -> Row:
                     Query(q.UNKNOWN_FREES, "unknown frees {{variant}}"),
                     Query(q.REUSED_HANDLES, "reused handles {{variant}}"),
                 ],
+                width=24,
                 runbook="PfmemdTraceErrors",
             ),
         ),

@@ -33,7 +33,7 @@ LINE_INCHES: Final = 0.16
 """Of a legend."""
 ROW_INCHES: Final = 0.19
 """Of a table."""
-AXIS_INCHES: Final = (0.62, 0.2)
+AXIS_INCHES: Final = (0.68, 0.2)
 """Left of a graph and below it."""
 LEGEND_LINES: Final = 6
 """More series than this are drawn and not named."""
@@ -130,7 +130,7 @@ class Frame:
 
     def graph(self, panel: dict[str, Any], *, left: float = 0.0, below: float = 0.0) -> Axes:
         """Axes over time, with so much room kept at the left and below."""
-        from matplotlib.ticker import FuncFormatter, MaxNLocator  # noqa: PLC0415 - an extra
+        from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter  # noqa: PLC0415 - an extra
 
         x, y = AXIS_INCHES[0] + left, AXIS_INCHES[1] + below + 0.05
         axes = self.axes(x, y, self.width - x - 0.15, self.height - y - TITLE_INCHES)
@@ -143,6 +143,10 @@ class Frame:
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda at, _: clock(at)))
         unit = panel["fieldConfig"]["defaults"]["unit"]
+        custom = panel["fieldConfig"]["defaults"].get("custom", {})
+        if custom.get("scaleDistribution", {}).get("type") == "log":
+            axes.set_yscale("log")  # which brings ticks of its own
+            axes.yaxis.set_minor_formatter(NullFormatter())
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, unit)))
         return axes
 
@@ -163,8 +167,6 @@ def _timeseries(frame: Frame, panel: dict[str, Any], answers: Answers) -> None:
     custom = defaults["custom"]
     overrides = panel["fieldConfig"]["overrides"]
     axes = frame.graph(panel, below=LINE_INCHES * len(named) + 0.04)
-    if custom.get("scaleDistribution", {}).get("type") == "log":
-        axes.set_yscale("log")
     if custom.get("stacking", {}).get("mode") == "normal":
         _stack(axes, series)
     else:
@@ -242,7 +244,9 @@ def _stat(frame: Frame, panel: dict[str, Any], answers: Answers) -> None:
     series = [one for answer in answers for one in answer]
     defaults = panel["fieldConfig"]["defaults"]
     if not series:
-        frame.text(frame.width / 2, frame.height / 2, "no data", size=10, color=COLORS[NEUTRAL])
+        frame.text(
+            frame.width / 2, frame.height / 2, defaults["noValue"], size=10, color=COLORS[NEUTRAL]
+        )
         return
     room = (frame.height - TITLE_INCHES - 0.05) / len(series)
     for at, one in enumerate(series):
@@ -311,7 +315,9 @@ def _heatmap(frame: Frame, panel: dict[str, Any], answers: Answers) -> None:
 
 def _states(frame: Frame, panel: dict[str, Any], answers: Answers) -> None:
     series = [one for answer in answers for one in answer]
-    axes = frame.graph(panel, left=0.5)
+    # Room for the names, to a third of the panel; what is longer is cut.
+    letters = min(24, max((len(one.name) for one in series), default=0))
+    axes = frame.graph(panel, left=max(0.0, min(0.3 * frame.width, 0.062 * letters - 0.5)))
     defaults = panel["fieldConfig"]["defaults"]
     for at, one in enumerate(series):
         ends = [*(when for when, _ in one.points[1:]), frame.span[1]]
@@ -325,6 +331,8 @@ def _states(frame: Frame, panel: dict[str, Any], answers: Answers) -> None:
 
 def _table(frame: Frame, panel: dict[str, Any], answers: Answers) -> None:
     head, lines, numbers = cells_of(panel, answers)
+    if not lines:
+        frame.text(frame.width / 2, frame.height / 2, "no data", size=10, color=COLORS[NEUTRAL])
     lines = lines[: int((frame.height - TITLE_INCHES - ROW_INCHES) / ROW_INCHES)]
     widths = [max(5, *(len(line[at]) for line in [head, *lines])) + 2 for at in range(len(head))]
     ends = [sum(widths[: at + 1]) / sum(widths) for at in range(len(head))]

@@ -182,6 +182,7 @@ def _place_in_the_trace() -> tuple[Panel, ...]:
             " of the replay.",
             SECONDS,
             [Query(q.TRACE_TIME, _SOURCE)],
+            width=8,
         ),
         state_timeline(
             "Phase",
@@ -189,6 +190,7 @@ def _place_in_the_trace() -> tuple[Panel, ...]:
             STATE,
             [Query(q.PHASES, "{{source}} {{phase}}")],
             mapping=_PHASE,
+            width=8,
             height=8,
         ),
         timeseries(
@@ -197,6 +199,7 @@ def _place_in_the_trace() -> tuple[Panel, ...]:
             COUNT,
             [Query(q.SEQUENCE, _SOURCE)],
             staircase=True,
+            width=8,
         ),
     )
 
@@ -248,7 +251,7 @@ def _order() -> Row:
                 "Open connections at the port for senders.",
                 COUNT,
                 Query(q.CONNECTIONS, "open"),
-                width=6,
+                width=4,
                 height=8,
             ),
             table(
@@ -258,6 +261,7 @@ def _order() -> Row:
                 Query(q.MACHINES),
                 columns=["source", "cpus", "nodes", "numa", "gfp_flavour"],
                 value="",
+                width=8,
             ),
             table(
                 "Marks",
@@ -266,6 +270,7 @@ def _order() -> Row:
                 Query(q.MARKS),
                 columns=["source", "phase"],
                 value="events",
+                width=6,
             ),
         ),
     )
@@ -417,6 +422,7 @@ def _process() -> tuple[Panel, ...]:
             "Samples of one scrape.",
             COUNT,
             [Query(q.SCRAPE_SAMPLES, "{{instance}}")],
+            height=6,
         ),
     )
 
@@ -424,19 +430,21 @@ def _process() -> tuple[Panel, ...]:
 def _limits() -> tuple[Panel, ...]:
     """How much the daemon lets itself be asked; what is beyond is refused and counted."""
     return (
-        stat("Largest batch", "In bytes.", BYTES, Query(q.BATCH_LIMIT, "limit")),
-        stat("Events of a batch", "The most.", COUNT, Query(q.EVENTS_LIMIT, "limit")),
+        stat("Largest batch", "In bytes.", BYTES, Query(q.BATCH_LIMIT, "limit"), width=6),
+        stat("Events of a batch", "The most.", COUNT, Query(q.EVENTS_LIMIT, "limit"), width=6),
         stat(
             "Batches on the way",
             "The most that a source may have sent without an acknowledgement.",
             COUNT,
             Query(q.CREDIT_LIMIT, "limit"),
+            width=6,
         ),
         stat(
             "HTTP connections",
             "The most that are served at once.",
             COUNT,
             Query(q.HTTP_LIMIT, "limit"),
+            width=6,
         ),
     )
 

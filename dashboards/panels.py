@@ -216,6 +216,7 @@ def stat(
     steps: list[Step] | None = None,
     mapping: dict[float, tuple[str, str]] | None = None,
     now: bool = False,
+    nothing: str = "no data",
     runbook: str | None = None,
     width: int = 4,
     height: int = 5,
@@ -223,7 +224,8 @@ def stat(
     """One number a series, the newest, on a background that says how bad it is.
 
     ``mapping`` replaces numbers by ``(text, colour)``; with ``now`` a series that has no value
-    at the moment is left out instead of shown as it last was; ``runbook`` as for timeseries.
+    at the moment is left out instead of shown as it last was; ``nothing`` is said where there
+    is no series; ``runbook`` as for timeseries.
     """
     panel = g.Stat(
         **_common(title, description, [query], instant=now, runbook=runbook),
@@ -232,7 +234,7 @@ def stat(
         graphMode="area",
         # grafanalib's defaults here are the mean of the range and the text "none".
         reduceCalc="lastNotNull",
-        noValue="no data",
+        noValue=nothing,
         textMode="value_and_name",
         thresholds=_steps(steps),
         mappings=_mappings(mapping),

@@ -80,6 +80,7 @@ def _now() -> Row:
                 Query(q.SECONDS_LEFT_WORST, MODEL),
                 steps=house.SECONDS_LEFT_STEPS,
                 now=True,
+                nothing="none falls",
                 runbook="PfmemallocReserveExhaustionPredicted",
             ),
             stat(

@@ -260,9 +260,10 @@ def _tell(result: SoakResult, out: Path, console: Console) -> None:
             soft_wrap=True,
             highlight=False,
         )
+    plural = "" if result.plays == 1 else "s"
     verdict = "[bold red]failed[/]" if result.breaches else "[bold green]passed[/]"
     console.print(
-        f"{verdict}: {result.plays:,} plays, {result.events:,} events in"
+        f"{verdict}: {result.plays:,} play{plural}, {result.events:,} events in"
         f" {span_text(result.seconds)}; the report is {out / REPORT}",
         soft_wrap=True,
         highlight=False,

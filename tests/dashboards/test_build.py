@@ -9,6 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner
 
 from daemon import metric_table
@@ -186,3 +187,22 @@ def test_uids_and_titles_differ() -> None:
 
     assert len({dashboard.uid for dashboard in made}) == len(made)
     assert len({dashboard.title for dashboard in made}) == len(made)
+
+
+@pytest.mark.parametrize("name", [name for name in build.DASHBOARDS if name != "runbooks.json"])
+def test_no_line_of_a_dashboard_has_a_gap(name: str) -> None:
+    """Panels side by side are as high as one another and fill the width."""
+    document = json.loads(to_json(build.DASHBOARDS[name]()))
+    lines: dict[int, list[dict[str, int]]] = {}
+    for panel in panels(document):
+        if panel["type"] != "row":
+            lines.setdefault(panel["gridPos"]["y"], []).append(panel["gridPos"])
+
+    ragged = [
+        (y, [place["w"] for place in places], [place["h"] for place in places])
+        for y, places in lines.items()
+        if sum(place["w"] for place in places) != GRID_COLUMNS
+        or len({place["h"] for place in places}) != 1
+    ]
+
+    assert [] == ragged

@@ -102,6 +102,14 @@ bench-path: .venv-demo/installed ## The path around the model: its parts, then a
 bench-growth: .venv-demo/installed ## Time for an event against what the machine holds (minutes)
 	@$(BENCH_INSTALLED)/growth/growth.py"
 
+.PHONY: bench-rss
+bench-rss: .venv-demo/installed ## The daemon's memory over a billion events (ten minutes or so)
+	@$(BENCH_INSTALLED)/soak_rss/soak_rss.py"
+
+.PHONY: bench-perf
+bench-perf: .venv-demo/installed ## perf and pfmemd over one recording of this machine (root, perf)
+	@$(BENCH_INSTALLED)/against_perf/against_perf.py"
+
 .PHONY: bench-check
 bench-check: .venv-demo/installed ## Hold instructions for an event to what they were (valgrind; minutes)
 	@$(BENCH_INSTALLED)/check/check.py"

@@ -2,9 +2,10 @@
 
     python benchmarks/model/bench.py [--quick] [--variant V]... [--live N]... -o OUT.md
 
-Builds the compiled model in a copy of the sources, makes the streams, and runs
-glibc, the compiled and the plain model over each of them in turn. Machines are
-shared and noisy: compare within a line, and lines of one table, never tables.
+Builds the compiled model in a copy of the sources (or takes one that is built already, with
+--compiled), makes the streams, and runs glibc, the compiled and the plain model over each of
+them in turn. Machines are shared and noisy: compare within a line, and lines of one table,
+never tables.
 """
 
 from __future__ import annotations
@@ -145,6 +146,7 @@ def main() -> None:
     parser.add_argument("--variant", action="append", help="default: slab-seed and slub-seed")
     parser.add_argument("--live", action="append", type=int, help="default: 1000, 100000, 10000000")
     parser.add_argument("--operations", type=int, default=2_000_000)
+    parser.add_argument("--compiled", type=Path, help="a folder with the compiled model in it")
     parser.add_argument("--quick", action="store_true", help="1000 and 100000 live, 400000 ops")
     parser.add_argument("-o", "--output", type=Path, help="also write the table there")
     options = parser.parse_args()
@@ -157,8 +159,10 @@ def main() -> None:
         if compiler is None:
             sys.exit("a C compiler is needed: the ratios are to malloc and free driven from C")
         _run(compiler, "-O2", "-o", folder / "glibc_replay", HERE / "glibc_replay.c")
-        print("compiling the model …", file=sys.stderr)
-        compiled = build_compiled(folder)
+        compiled = options.compiled
+        if compiled is None:
+            print("compiling the model …", file=sys.stderr)
+            compiled = build_compiled(folder)
         lines = report(variants, lives, operations, compiled, folder)
     head = (
         f"Python {platform.python_version()}, {platform.libc_ver()[0]} {platform.libc_ver()[1]},"

@@ -9,7 +9,8 @@ COPY tracegen/ tracegen/
 COPY daemon/ daemon/
 COPY dashboards/ dashboards/
 RUN python -m venv /opt/pfmemd \
-    && HATCH_BUILD_HOOKS_ENABLE=1 /opt/pfmemd/bin/pip install --no-cache-dir . \
+    && HATCH_BUILD_HOOKS_ENABLE=1 CFLAGS=-fno-semantic-interposition \
+       /opt/pfmemd/bin/pip install --no-cache-dir . \
     # -P: the installed model, not the sources here, must be the compiled one.
     && /opt/pfmemd/bin/python -P -c "import allocator; assert allocator.COMPILED" \
     && mkdir /opt/pfmemd/share \

@@ -27,6 +27,7 @@ from tracegen.info import TraceInfo, render
 from tracegen.interruption import interruptible
 from tracegen.kernel_trace.cli import import_group
 from tracegen.keys import sender_keys
+from tracegen.likeness.cli import compare_command, profile_command
 from tracegen.limits import MAX_BATCH_EVENTS, SOURCE_EXPECTED, is_source_name
 from tracegen.protocol import DEFAULT_PORT
 from tracegen.replay import Plan, Replay, Sent
@@ -307,6 +308,8 @@ def main() -> None:
 
 
 main.add_command(capture_command)
+trace.add_command(compare_command)
+trace.add_command(profile_command)
 main.add_command(import_group)
 main.add_command(send)
 main.add_command(trace)

@@ -112,10 +112,10 @@ class Machine:
             return
         self._simulation.close()
         self._done.hangs += self._simulation.hang is not None
-        self._lived += self._simulation.seconds
         if self._limits.is_one_life:
             self._life += 1
         else:
+            self._lived += self._simulation.seconds
             self._begin()
 
     def _begin(self) -> None:

@@ -7,7 +7,6 @@ about a denial is not known, so it goes on.
 
 from __future__ import annotations
 
-import math
 import random
 import tomllib
 from bisect import bisect
@@ -21,6 +20,7 @@ from allocator.config import CacheSpec
 from allocator.events import CTX_PF_MEMALLOC, KMALLOC, OBJ_ALLOC, PAGE_ALLOC
 from allocator.gfp import encode, translate
 from allocator.revision import Revision
+from tracegen.quantiles import between, mean_of
 from tracegen.workload.engine import SECOND, Engine, Steps, Task
 from tracegen.workload.errors import ScenarioError
 from tracegen.workload.footprint import Footprint, Want
@@ -109,7 +109,7 @@ class ProfileLoad:
         self._random = rng.random
         self._weights = list(accumulate(data.rates))
         moments_per_second = 2 * self._weights[-1] * rate
-        self._stretch = SECOND / moments_per_second / _mean(data.gaps)
+        self._stretch = SECOND / moments_per_second / mean_of(data.gaps)
         self._cpus = len(engine.cpu_free_at)
         self._due: list[tuple[int, int, int, int]] = []
         """Time, handle, cpu and context of frees to come: a heap."""
@@ -140,22 +140,3 @@ class ProfileLoad:
             if rng() < kind.freed:
                 life = between(kind.lives, rng())
         heappush(self._due, (self._engine.now + life, handle, cpu, ctx))
-
-
-def between(quantiles: tuple[int, ...] | list[int], share: float) -> int:
-    """The value at a share from 0 to 1 of a distribution given by equally spaced quantiles.
-
-    In between it is geometric: times span many orders of magnitude, and their last quantile is an
-    outlier.
-    """
-    place = share * (len(quantiles) - 1)
-    index = int(place)
-    low = max(1, quantiles[index])
-    high = max(1, quantiles[min(index + 1, len(quantiles) - 1)])
-    return round(low * math.pow(high / low, place - index))
-
-
-def _mean(quantiles: list[int]) -> float:
-    """The mean of such a distribution."""
-    steps = 16 * (len(quantiles) - 1)
-    return sum(between(quantiles, (step + 0.5) / steps) for step in range(steps)) / steps

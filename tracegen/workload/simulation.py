@@ -64,7 +64,8 @@ class Simulation:
         self.model = OwnModel(config, plan.variant, caches)
         self.footprint.number_caches(self.model.machine.cache_number)
         self.labels = [change.label or _told(change) for change in scenario.server.change]
-        self.labels += [BEGINS, HUNG_LABEL]
+        self.labels += [BEGINS] if scenario.warm_up_seconds else []
+        self.labels.append(HUNG_LABEL)
         self.header = Header(
             machine=config,
             caches=tuple(caches),

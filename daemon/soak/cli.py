@@ -19,15 +19,19 @@ from daemon.soak import conditions as c
 from daemon.soak.junit import junit_xml
 from daemon.soak.moments import MOST_EVENTS
 from daemon.soak.parameters import Duration, Speed
-from daemon.soak.play import Limits, SoakError, Target
+from daemon.soak.play import Limits, Target
 from daemon.soak.report import html_report
 from daemon.soak.result import SoakResult, read_result
 from daemon.soak.run import Order, Outcome, soak
+from daemon.soak.scenarios import Kernel, Playable, is_scenario, simulated
 from daemon.soak.span import span_text
 from daemon.soak.view import View
 from tracegen.command_line import EXIT_SIGNAL
 from tracegen.errors import EXIT_BAD, EXIT_GOOD, StoppedError
+from tracegen.interruption import interruptible
 from tracegen.keys import SenderKeys, sender_keys
+from tracegen.workload.cli import KernelChoice, seed_option, settings_option
+from tracegen.workload.generate import Generated
 
 RESULT, REPORT, JUNIT = "result.json", "report.html", "junit.xml"
 NOTHING_HAPPENED: Final = (
@@ -37,7 +41,7 @@ NOT_EXPLAINED: Final = "The traces were not run once more to find them; --explai
 
 
 @click.command("soak")
-@click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
+@click.argument("traces", nargs=-1, required=True, metavar="TRACE|SCENARIO...")
 @click.option("--for", "seconds", type=Duration(), help="Play again and again for so long: 8h.")
 @click.option("--events", type=click.IntRange(min=1), help="Play until so many events were sent.")
 @click.option("--plays", type=click.IntRange(min=1), help="Play so many times.")
@@ -102,6 +106,16 @@ NOT_EXPLAINED: Final = "The traces were not run once more to find them; --explai
     show_default=True,
     help="Seconds between two looks at the daemon.",
 )
+@click.option(
+    "--kernel",
+    type=KernelChoice(),
+    default="slub-v3.6",
+    show_default=True,
+    metavar="ALLOCATOR-REVISION[:SERIES]",
+    help="What the machine of a scenario runs while its trace is made.",
+)
+@settings_option
+@seed_option
 @click.option("--json", "as_json", is_flag=True, help=f"Print {RESULT} on standard output, too.")
 def soak_command(
     traces: tuple[str, ...],
@@ -120,6 +134,9 @@ def soak_command(
     baseline: Path | None,
     explain: bool | None,
     interval: float,
+    kernel: tuple[str, str],
+    settings: tuple[tuple[str, object], ...],
+    seed: int,
     as_json: bool,
 ) -> int:
     r"""Play traces to a daemon for a time and say whether the reserve held.
@@ -130,6 +147,9 @@ def soak_command(
     was crossed. The folder --out then has a report for people, JUnit XML for a CI system, and
     the numbers, with which the next run is compared.
 
+    A SCENARIO (pfmemd scenarios, or a .toml file) is simulated once, for --kernel; its trace, kept
+    in --out, is played like any other. If the simulated machine hangs, that is a hang.
+
     \b
     Examples:
       pfmemd soak night.pfmt
@@ -137,22 +157,26 @@ def soak_command(
       pfmemd soak nbd.pfmt --plays 100 --fail-on "reserve<25%,hang,denied>5000"
       pfmemd soak nbd.pfmt --variant slab-seed --variant slub-v6.1 --fail-on slab-seed:leak
       pfmemd soak nbd.pfmt --connect tcp://127.0.0.1:5571 --for 1h
+      pfmemd soak gorman outage-and-return --kernel slub-v6.1 --variant slub-v6.1
 
     Ctrl-C ends it early; what was seen by then is reported. A daemon that is lost ends it with 3.
     """
     variants = _variants(variants)
-    order = Order(
-        traces=_files(traces),
-        limits=_limits(seconds, events, plays, len(traces)),
-        speed=speed,
-        interval=interval,
-        thresholds=c.parse_conditions(fail_on),
-        fail_fast=fail_fast,
-        explain=explain,
-    )
+    thresholds = c.parse_conditions(fail_on)
     keys = _keys(key, daemon_key, connect)
     last = _last(baseline, out)
     console = Console(stderr=True)
+    playables = _playables(traces, Kernel(kernel, dict(settings), seed), out, console)
+    order = Order(
+        traces=tuple(playable.trace for playable in playables),
+        machines=tuple(each.machine for each in playables if each.machine is not None),
+        limits=_limits(seconds, events, plays, len(traces)),
+        speed=speed,
+        interval=interval,
+        thresholds=thresholds,
+        fail_fast=fail_fast,
+        explain=explain,
+    )
     view = View(console, order.limits)
     with _target(connect, http, variants, keys) as target, view:
         outcome = soak(order, target, view.show)
@@ -166,11 +190,23 @@ def soak_command(
     return EXIT_BAD if result.breaches else EXIT_GOOD
 
 
-def _files(traces: tuple[str, ...]) -> tuple[str, ...]:
-    for trace in traces:
-        if trace == "-" or not Path(trace).is_file():
-            raise SoakError(f"{trace} is no file: a soak plays its traces several times")
-    return traces
+def _playables(
+    names: tuple[str, ...], kernel: Kernel, out: Path, console: Console
+) -> list[Playable]:
+    """Every trace, and one made of every scenario; none is simulated if a name is wrong."""
+    scenarios = {name for name in names if is_scenario(name)}
+    with interruptible() as interruption, console.status("") as status:
+
+        def progress(done: Generated) -> None:
+            told = f"{done.seconds:.1f} simulated s, {done.events:,} events"
+            status.update(f"simulating for the trace to play: {told}")
+            if interruption.requested():
+                raise SystemExit(EXIT_SIGNAL + interruption.signal)
+
+        return [
+            simulated(name, kernel, out, progress) if name in scenarios else Playable(name)
+            for name in names
+        ]
 
 
 def _limits(seconds: float | None, events: int | None, plays: int | None, traces: int) -> Limits:

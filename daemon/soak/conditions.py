@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from allocator.revision import VariantError, parse_variant
-from daemon.soak.result import ModelResult
+from daemon.soak.result import MachineResult, ModelResult
 from tracegen.errors import PfmemdError
 
 _PATTERN: Final = re.compile(
@@ -27,6 +27,7 @@ COUNTED: Final = {
 """Condition to the number of :class:`ModelResult` that must not exceed its bound, 0 if none."""
 
 RESERVE: Final = "reserve"
+HANG: Final = "hang"
 EXPLANATION: Final = (
     "reserve-exhausted (an allocation left less than an eighth of min), reserve<P% (less than so"
     " much was left), leak, hang, denied, stalled, entitled-denied, wrong-flip, trace-errors; each"
@@ -52,6 +53,17 @@ class Condition:
     def applies_to(self, model: ModelResult) -> bool:
         """Whether it is asked of this model."""
         return self.variant in {None, model.variant}
+
+    def breach_of_machine(self, machine: MachineResult) -> str | None:
+        """What a simulated machine crosses: it may hang, and is its kernel's variant."""
+        if self.name != HANG or self.variant not in {None, machine.kernel.partition(":")[0]}:
+            return None
+        if not machine.hung:
+            return None
+        return (
+            f"the simulated machine hung within {machine.seconds:.1f} s;"
+            f" {machine.command} tells who waits for what"
+        )
 
     def breach(self, model: ModelResult) -> str | None:
         """What crosses the threshold, in words; None if nothing does."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from daemon.soak.conditions import Condition
+from daemon.soak.conditions import HANG, Condition
 from daemon.soak.result import SoakResult
 
 
@@ -16,10 +16,16 @@ def junit_xml(result: SoakResult, conditions: tuple[Condition, ...]) -> str:
         for model in result.models
         if condition.applies_to(model)
     ]
+    machines = [
+        (condition, machine)
+        for condition in conditions
+        for machine in result.machines
+        if condition.name == HANG
+    ]
     suite = Element(
         "testsuite",
         name="pfmemd soak",
-        tests=str(len(cases)),
+        tests=str(len(cases) + len(machines)),
         failures=str(len(result.breaches)),
         errors="0",
         skipped="0",
@@ -34,17 +40,21 @@ def junit_xml(result: SoakResult, conditions: tuple[Condition, ...]) -> str:
         ("events", str(result.events)),
     ):
         SubElement(properties, "property", name=name, value=value)
+    for condition, machine in machines:
+        what = condition.breach_of_machine(machine)
+        _case(suite, condition, f"simulated.{machine.scenario}", machine.kernel, what)
     for condition, model in cases:
-        case = SubElement(
-            suite,
-            "testcase",
-            classname=f"{model.source}.{model.variant}",
-            name=condition.text,
-            time="0",
-        )
-        what = condition.breach(model)
-        if what is not None:
-            failure = SubElement(case, "failure", type=condition.name, message=what)
-            failure.text = f"{model.variant} of {model.source}: {condition.text}: {what}"
+        _case(suite, condition, model.source, model.variant, condition.breach(model))
     indent(suite)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + tostring(suite, encoding="unicode") + "\n"
+
+
+def _case(
+    suite: Element, condition: Condition, source: str, variant: str, what: str | None
+) -> None:
+    case = SubElement(
+        suite, "testcase", classname=f"{source}.{variant}", name=condition.text, time="0"
+    )
+    if what is not None:
+        failure = SubElement(case, "failure", type=condition.name, message=what)
+        failure.text = f"{variant} of {source}: {condition.text}: {what}"

@@ -10,7 +10,6 @@ from typing import Final
 
 from daemon.live_state import State, read_state
 from daemon.soak.tally import Tally
-from tracegen.errors import PfmemdError
 from tracegen.keys import SenderKeys
 from tracegen.replay import Plan, Replay
 from tracegen.sender import InterruptedSendError
@@ -165,7 +164,3 @@ class Player:
             or (limits.plays is not None and progress.plays >= limits.plays)
             or self._enough(progress)
         )
-
-
-class SoakError(PfmemdError):
-    """A soak that cannot begin."""

@@ -51,6 +51,21 @@ class Sample(BaseModel):
     """By variant, how many were denied since the sample before."""
 
 
+class MachineResult(BaseModel):
+    """A machine that was simulated to make a trace."""
+
+    scenario: str
+    kernel: str
+    """What it ran: a variant, and what of the series went with it."""
+    seed: int
+    seconds: float
+    """Simulated."""
+    events: int
+    hung: bool
+    command: str
+    """Tells how it went, and who waited for what."""
+
+
 class Moment(BaseModel):
     """An event worth reading about."""
 
@@ -89,6 +104,7 @@ class SoakResult(BaseModel):
     events: int
     interrupted: bool
     models: list[ModelResult]
+    machines: list[MachineResult] = []
     breaches: list[Breach]
     timeline: list[Sample] = []
     moments: list[Moment] = []

@@ -13,7 +13,7 @@ from allocator.revision import parse_variant
 from daemon.soak.conditions import Condition
 from daemon.soak.moments import MOST_EVENTS, moments
 from daemon.soak.play import Limits, Player, Progress, Target
-from daemon.soak.result import Breach, SoakResult
+from daemon.soak.result import Breach, MachineResult, SoakResult
 from daemon.version import program_version
 
 
@@ -31,9 +31,30 @@ class Order:
     fail_fast: bool
     explain: bool | None
     """Whether the worst events are looked for; None leaves it to how many there are."""
+    machines: tuple[MachineResult, ...] = ()
+    """Those that were simulated to make traces."""
 
     def breaches(self, progress: Progress) -> list[Breach]:
-        """Every threshold that a model has crossed."""
+        """Every threshold that a model or a simulated machine has crossed."""
+        return [
+            *self._breaches_of_machines(),
+            *self._breaches_of_models(progress),
+        ]
+
+    def _breaches_of_machines(self) -> list[Breach]:
+        return [
+            Breach(
+                condition=condition.text,
+                source=machine.scenario,
+                variant=machine.kernel,
+                what=what,
+            )
+            for machine in self.machines
+            for condition in self.thresholds
+            if (what := condition.breach_of_machine(machine)) is not None
+        ]
+
+    def _breaches_of_models(self, progress: Progress) -> list[Breach]:
         return [
             Breach(condition=condition.text, source=model.source, variant=model.variant, what=what)
             for model in progress.tally.models()
@@ -86,6 +107,7 @@ def soak(order: Order, target: Target, shown: Callable[[Progress], None]) -> Out
         events=progress.events,
         interrupted=ended_by != 0,
         models=progress.tally.models(),
+        machines=list(order.machines),
         breaches=order.breaches(progress),
         timeline=progress.tally.timeline.samples,
     )

@@ -12,7 +12,10 @@ from daemon.cli import main
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["none.pfmt"], "none.pfmt is no file"),
+        (["none.pfmt"], "none.pfmt is no file, and no scenario: there are "),
+        (["gorman", "dry.pfmt", "none.pfmt"], "none.pfmt is no file"),
+        (["none.toml"], "cannot read scenario none.toml"),
+        (["gorman", "--set", "machine.wings=2"], "wings"),
         (["-"], "a soak plays its traces several times"),
         (["dry.pfmt", "--fail-on", "leek"], "there is no leek"),
         (["dry.pfmt", "--for", "soon"], "expected a time such as 30s"),

@@ -6,7 +6,7 @@ Kept only when somebody asks (:mod:`tracegen.truth`): an entry for each page tha
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
@@ -62,10 +62,15 @@ class Balance:
         """Pages that the slab allocator took for itself, less those it gave back."""
         self.per_cpu = Series()
         """Pages that went to the per-cpu lists, less those that left them."""
+        self.bulk = Series()
+        """Pages known to have been taken from those lists unseen (:mod:`.bulk_pages`)."""
+        self.bulk_held = Series()
+        """Of them, those not freed yet."""
         self.moved = Series()
         """Pages that compaction freed: it had taken as many unseen."""
         self.caches: dict[str, SlabPages] = {}
-        """The same by cache."""
+        """Slab pages by cache."""
+        self.bulk_caches: set[str] = set()
         self._older_slabs: list[tuple[int, int, str]] = []
         self._accounted: dict[Thread, tuple[int, int]] = {}
         """Slabs (first pfn, order) whose vector has been allocated, but no object yet."""
@@ -106,19 +111,23 @@ class Balance:
         """A slab from before the trace is given back; :meth:`settle` says what it stood for."""
         self._older_slabs.append((ts_ns, 1 << order, name))
 
-    def settle(self, stands_as_pages: list[bool], caches: Sequence[CacheSpec]) -> None:
+    def settle(
+        self, stands_as_pages: list[bool], caches: Sequence[CacheSpec], bulk: Iterable[str]
+    ) -> None:
         """Name the caches, now that the keys have them.
 
-        For each older slab: whether it stands as pages in the trace, not as a slab.
+        For each older slab: whether it stands as pages in the trace, not as a slab. ``bulk`` are
+        the caches whose objects also come from bulk allocation.
         """
+        self.bulk_caches = {general_name(name) for name in bulk}
         for (ts_ns, pages, name), as_pages in zip(self._older_slabs, stands_as_pages, strict=True):
             if not as_pages:
                 self.slab.add(ts_ns, -pages)
-                self.caches.setdefault(_general(name), SlabPages()).given_back += pages
+                self.caches.setdefault(general_name(name), SlabPages()).given_back += pages
         self._older_slabs = []
         for key, slabs in self._by_key.items():
             name = f"kmalloc-{key.size}" if key.op == KMALLOC else caches[key.arg].name
-            found = self.caches.setdefault(_general(name), SlabPages())
+            found = self.caches.setdefault(general_name(name), SlabPages())
             found.taken += slabs.taken
             found.given_back += slabs.given_back
         self._by_key = {}
@@ -129,7 +138,7 @@ class Balance:
             self.per_cpu.add(ts_ns, pages)
 
 
-def _general(name: str) -> str:
+def general_name(name: str) -> str:
     """The name of a cache, that of the model's where kernels have several for one size."""
     for prefix in ("kmalloc-cg-", "kmalloc-rcl-"):
         if name.startswith(prefix):

@@ -268,7 +268,7 @@ class Importer:
             prelude = self._open(population, machine)
             handles = ledger.settle(population)
             if self.balance is not None:
-                self.balance.settle(ledger.slab_pages(handles), machine.caches.specs)
+                self.balance.settle(ledger.slab_pages(handles), machine.caches.specs, plan.bulk)
             settling = Settling(
                 handles,
                 population.last_handle,

@@ -129,7 +129,7 @@ class Pairing:
             if thread.kswapd and role != KSWAPD_WAKE and role != KSWAPD_SLEEP:  # noqa: PLR1714  # hot
                 self._kswapd_works(event[1])
             if thread is self._reclaimed:
-                self._after_reclaim(role)
+                self._after_reclaim(role, event[1])
             if role <= KMALLOC:
                 self._obj_alloc(event)
             elif role == PAGE_ALLOC:
@@ -332,7 +332,11 @@ class Pairing:
                 if self._balance is not None:
                     self._balance.older_slab(ts_ns, order, thread.last_cache)
                 return self._older.slab_page(shape.kind, thread.last_cache, pfn, order)
-            return self._older.pages(shape.kind, pfn, order)
+            unseen = self._older.taken_unseen
+            handles = self._older.pages(shape.kind, pfn, order)
+            if self._balance is not None:
+                self._balance.bulk_held.add(ts_ns, self._older.taken_unseen - unseen)
+            return handles
         if live[0] and order < live[1]:
             return self._free_part(shape.kind, pfn, order)
         del self._pages[pfn]
@@ -396,13 +400,17 @@ class Pairing:
         if self._balance is not None:
             self._balance.page(ts_ns, shape.order, pages)
 
-    def _after_reclaim(self, role: int) -> None:
+    def _after_reclaim(self, role: int, ts_ns: int) -> None:
         """Who has just reclaimed does something: if it got nothing, it empties all lists first."""
         if role == PCP_DRAIN:
             self._emptying = True
             return
         if self._emptying:
-            self._older.taken_unseen += self._lists.emptied()
+            taken = self._lists.emptied()
+            self._older.taken_unseen += taken
+            if self._balance is not None:
+                self._balance.bulk.add(ts_ns, taken)
+                self._balance.bulk_held.add(ts_ns, taken)
         self._emptying = False
         self._reclaimed = None
 

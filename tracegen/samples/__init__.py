@@ -15,6 +15,8 @@ from typing import Final
 FOLDER: Final = Path(__file__).parent
 TRACE: Final = FOLDER / "nbd-swap-excerpt.ftrace.xz"
 PROC: Final = FOLDER / "nbd-swap-proc"
+GROUND_TRUTH: Final = FOLDER / "nbd-swap-excerpt.groundtruth.xz"
+"""What was recorded beside it: free pages each 25 ms, attempts at pages below min."""
 FREE_PAGES: Final = "DMA=278,DMA32=566"
 CLOCK: Final = "mono"
 SOURCE: Final = "nbd-swap"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
@@ -18,9 +19,14 @@ from tracegen.errors import NOT_MSGPACK, BatchError, StoppedError
 from tracegen.kernel_trace.balance import Balance
 from tracegen.kernel_trace.importer import Importer, Options
 from tracegen.trace_file import STANDARD_STREAM, TraceReader, TraceWriter
+from tracegen.truth.comparison import Comparison
 from tracegen.truth.ground_truth import GroundTruth, read_ground_truth
+from tracegen.truth.picture import draw
+from tracegen.truth.report import to_html, to_markdown
 from tracegen.truth.run import compare_with_truth
 from tracegen.truth.text import render, to_csv, to_json
+
+_REPORTS: Final = {".html", ".md", ".svg"}
 
 
 @click.command("truth")
@@ -54,6 +60,13 @@ from tracegen.truth.text import render, to_csv, to_json
     metavar="FILE",
     help="Every reading with the models' free pages, for a plot.",
 )
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="A report to keep, by its ending: .html, .md (its picture beside it), .svg.",
+)
 def truth_command(
     path: str,
     truth_path: str | None,
@@ -62,10 +75,11 @@ def truth_command(
     *,
     as_json: bool,
     csv_path: Path | None,
+    output: Path | None,
 ) -> None:
     """Hold models against the machine that a trace was recorded on.
 
-    The ground truth has the machine's free pages every so often; docs/IMPORT.md shows its
+    The ground truth has the machine's free pages every so often; docs/TRUTH.md shows its
     lines, pfmemd capture --samples records them. At each the models' free pages are
     compared: how far apart, below min together or not, drawn how deep. TRACE is a trace
     of ours; TEXT is what the kernel's tracer printed, which is imported first, from
@@ -75,11 +89,17 @@ def truth_command(
     \b
     pfmemd truth trace.txt.xz --proc before/ --ground-truth groundtruth.txt.xz
     pfmemd truth nbd.pfmt --ground-truth groundtruth.txt.xz --variant slub-v6.1 --csv free.csv
+    pfmemd truth trace.txt.xz --proc before/ --ground-truth groundtruth.txt.xz -o truth.html
     """  # noqa: D301  # click wants the character that \b stands for
     try:
         chosen = [parse_variant(name) for name in dict.fromkeys(variants)]
     except VariantError as error:
         raise click.BadParameter(str(error), param_hint="--variant") from None
+    if output is not None and output.suffix not in _REPORTS:
+        raise click.BadParameter(
+            f"{output.name} ends in {output.suffix or 'nothing'}, expected .html, .md or .svg",
+            param_hint="--output",
+        )
     of_ours = _is_trace(path)
     if of_ours and truth_path is None:
         raise click.UsageError("--ground-truth is needed: a trace of ours has none in it")
@@ -90,15 +110,31 @@ def truth_command(
         comparisons = compare_with_truth(trace, truth, chosen, balance, show)
     with_causes = balance is not None
     if csv_path is not None:
-        try:
-            csv_path.write_text(to_csv(comparisons), "utf-8")
-        except OSError as error:
-            raise StoppedError(f"cannot write {csv_path}: {error.strerror}") from error
+        _write(csv_path, to_csv(comparisons))
+    if output is not None:
+        _write_report(output, comparisons)
     if as_json:
         found = [to_json(comparison, with_causes=with_causes) for comparison in comparisons]
         click.echo(json.dumps({"trace": path, "comparisons": found}, indent=2))
     else:
         click.echo(render(comparisons, truth, with_causes=with_causes))
+
+
+def _write_report(output: Path, comparisons: Sequence[Comparison]) -> None:
+    if output.suffix == ".html":
+        _write(output, to_html(comparisons))
+        return
+    picture = output.with_suffix(".svg")
+    _write(picture, draw(comparisons))
+    if output != picture:
+        _write(output, to_markdown(comparisons, picture.name))
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        raise StoppedError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _is_trace(path: str) -> bool:

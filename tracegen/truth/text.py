@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from io import StringIO
 from typing import Final
 
@@ -12,6 +14,7 @@ from tracegen.truth.ground_truth import GroundTruth, Place
 
 ANCHORS_S: Final = (10, 1)
 """Spans after which the distance is taken as known anew, in seconds."""
+MOST_CACHES: Final = 8
 _NS: Final = 10**9
 
 
@@ -32,13 +35,56 @@ def _one(comparison: Comparison, *, with_causes: bool) -> list[str]:
     out.append(_row("as the trace has it", comparison.spread()))
     out += [_row(f"anchored every {span} s", comparison.anchored(span * _NS)) for span in ANCHORS_S]
     if with_causes:
-        out += [_row(f"of it {cause}", spread) for cause, spread in comparison.causes().items()]
+        shares = comparison.shares()
+        out += [
+            f"{_row(f'of it {cause}', spread)} {shares[cause]:>5.0%}"
+            for cause, spread in comparison.causes().items()
+        ]
     for place in comparison.places:
         out += _zone(comparison, place)
-    out.append(
-        f"  attempts that ignored watermarks: {comparison.attempts:,} of the machine;"
-        f" allocations of the model that did: {comparison.reserve:,}"
-    )
+    return out + _attempts(comparison) + _failures(comparison) + _slab_pages(comparison)
+
+
+def _attempts(comparison: Comparison) -> list[str]:
+    attempts = comparison.attempts
+    return [
+        (
+            f"  attempts that ignored watermarks: machine {attempts.machine:,}, model"
+            f" {attempts.model:,}, both {attempts.both:,}"
+        ),
+        *_reasons("machine only", attempts.machine_only),
+        *_reasons("model only", attempts.model_only),
+        (
+            f"  attempts from below min: machine {attempts.machine_below_min:,}, model"
+            f" {attempts.model_below_min:,}"
+        ),
+    ]
+
+
+def _failures(comparison: Comparison) -> list[str]:
+    failures = comparison.failures
+    return [
+        (
+            f"  failed: machine {failures.machine:,}, model {failures.model:,},"
+            f" both {failures.both:,} ({comparison.denied_before:,} more while it was set up)"
+        ),
+        *_reasons("machine only", failures.machine_only),
+        *_reasons("model only", failures.model_only),
+    ]
+
+
+def _reasons(title: str, reasons: Counter[str]) -> list[str]:
+    return [f"    {title}: {count:,} {why}" for why, count in reasons.most_common()]
+
+
+def _slab_pages(comparison: Comparison) -> list[str]:
+    if not comparison.caches:
+        return []
+    machine, model = comparison.slab_pages()
+    out = [f"  pages taken for slabs: machine {machine:,}, model {model:,}"]
+    for cache in comparison.caches[:MOST_CACHES]:
+        note = " (bulk allocation too)" if cache.bulk else ""
+        out.append(f"    {cache.name}: {cache.machine_taken:,}, {cache.model_taken:,}{note}")
     return out
 
 
@@ -58,7 +104,10 @@ def _zone(comparison: Comparison, place: Place) -> list[str]:
     return [
         f"  node {node} {zone}: min, low, high {marks}, the model's {same}",
         f"    fewest free: machine {real:,}, model {model:,}",
-        f"    readings below min: machine {below_real:,}, model {below_model:,}, both {both:,}",
+        (
+            f"    readings below min: machine {below_real:,}, model {below_model:,}, both {both:,};"
+            f" {comparison.in_another_zone(place):,} for pages free in another zone"
+        ),
     ]
 
 
@@ -76,8 +125,11 @@ def to_json(comparison: Comparison, *, with_causes: bool) -> dict[str, object]:
                 "watermarks": {"machine": marks, "model": marks_of_model},
                 "lowest_free": {"machine": real, "model": model},
                 "below_min": {"machine": below_real, "model": below_model, "both": both},
+                "in_another_zone": comparison.in_another_zone((node, zone)),
             }
         )
+    attempts = comparison.attempts
+    failures = comparison.failures
     free = {"as_is": _spread(comparison.spread())}
     free |= {f"anchored_{span}_s": _spread(comparison.anchored(span * _NS)) for span in ANCHORS_S}
     document: dict[str, object] = {
@@ -85,11 +137,37 @@ def to_json(comparison: Comparison, *, with_causes: bool) -> dict[str, object]:
         "readings": len(comparison.points),
         "free_pages": free,
         "zones": zones,
-        "ignored_watermarks": {"machine": comparison.attempts, "model": comparison.reserve},
+        "ignored_watermarks": {
+            "machine": attempts.machine,
+            "model": attempts.model,
+            "both": attempts.both,
+            "machine_only": dict(attempts.machine_only),
+            "model_only": dict(attempts.model_only),
+        },
+        "from_below_min": {
+            "machine": attempts.machine_below_min,
+            "model": attempts.model_below_min,
+        },
+        "failed": {
+            "machine": failures.machine,
+            "model": failures.model,
+            "both": failures.both,
+            "machine_only": dict(failures.machine_only),
+            "model_only": dict(failures.model_only),
+            "while_set_up": comparison.denied_before,
+        },
     }
     if with_causes:
+        shares = comparison.shares()
         document["causes"] = {
-            cause: _spread(spread) for cause, spread in comparison.causes().items()
+            cause: {**_spread(spread), "share": round(shares[cause], 4)}
+            for cause, spread in comparison.causes().items()
+        }
+        machine, model = comparison.slab_pages()
+        document["slab_pages"] = {
+            "machine": machine,
+            "model": model,
+            "caches": [asdict(cache) for cache in comparison.caches],
         }
     return document
 

@@ -16,7 +16,7 @@ from tracegen.kernel_trace.importer import Importer, Options
 from tracegen.kernel_trace.kernel_event import Event
 from tracegen.kernel_trace.lines import TraceText
 from tracegen.kernel_trace.report import Report
-from tracegen.samples import FREE_PAGES, PROC, TRACE
+from tracegen.samples import FREE_PAGES, GROUND_TRUTH, PROC, TRACE
 
 DATA: Final = Path(__file__).parents[2] / "data" / "traces"
 SAMPLE_FREE: Final = {
@@ -105,7 +105,7 @@ def free_readings() -> list[tuple[float, int, int]]:
         (float(seconds), int(dma), int(dma32))
         for seconds, dma, dma32 in re.findall(
             r" ([\d.]+): tracing_mark_write: zones: .*zone=DMA free=(\d+) .*zone=DMA32 free=(\d+)",
-            unpacked(DATA / "nbd-swap-excerpt.groundtruth.xz"),
+            unpacked(GROUND_TRUTH),
         )
     ]
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.tracegen.kernel_trace.fakes import DATA
 from tracegen.cli import main
-from tracegen.samples import PROC, TRACE
+from tracegen.samples import GROUND_TRUTH, PROC, TRACE
+from tracegen.truth.comparison import CAUSES
 
-TRUTH = str(DATA / "nbd-swap-excerpt.groundtruth.xz")
+TRUTH = str(GROUND_TRUTH)
 
 
 def run(*arguments: str) -> Result:
@@ -39,7 +39,18 @@ def test_the_model_of_the_kernel_that_was_traced_comes_near(tmp_path: Path) -> N
         assert zone["watermarks"]["machine"] == zone["watermarks"]["model"]
     assert {"machine": 18, "model": 18, "both": 18} == dma32["below_min"]
     assert 47 == dma32["lowest_free"]["machine"]
-    assert {"slabs", "per-cpu lists", "denied by the model", "unseen"} == set(found["causes"])
+    causes = found["causes"]
+    assert set(CAUSES) == set(causes)
+    assert 0.99 < sum(cause["share"] for cause in causes.values()) < 1.01
+    ignored = found["ignored_watermarks"]
+    assert (32, 24, 17) == (ignored["machine"], ignored["model"], ignored["both"])
+    for who in ("machine", "model"):
+        only = sum(ignored[f"{who}_only"].values())
+        assert ignored[who] == ignored["both"] + only
+        assert found["failed"][who] == found["failed"]["both"] + sum(
+            found["failed"][f"{who}_only"].values()
+        )
+    assert 622 == found["failed"]["machine"]
     rows = list(csv.DictReader(out.read_text().splitlines()))
     assert 78 == len(rows)
     assert "47" in {row["node0_DMA32_machine"] for row in rows}
@@ -75,3 +86,21 @@ def test_wrong_use_is_told_in_one_line(arguments: tuple[str, ...], message: str)
     assert 2 == result.exit_code
     assert message in result.stderr
     assert 1 == len(result.stderr.splitlines())
+
+
+def test_a_report_is_kept_by_its_ending(tmp_path: Path) -> None:
+    """Markdown has its picture beside it, a page of HTML in it."""
+    sample = (str(TRACE), "--proc", str(PROC), "--ground-truth", TRUTH)
+
+    assert 0 == run("truth", *sample, "-o", str(tmp_path / "truth.md")).exit_code
+    assert 0 == run("truth", *sample, "-o", str(tmp_path / "page.html")).exit_code
+    wrong = run("truth", *sample, "-o", str(tmp_path / "truth.pdf"))
+
+    assert {"truth.md", "truth.svg", "page.html"} == {path.name for path in tmp_path.iterdir()}
+    text = (tmp_path / "truth.md").read_text()
+    assert "![free pages over time](truth.svg)" in text
+    assert "| per-cpu lists |" in text
+    assert 4 == (tmp_path / "truth.svg").read_text().count("<polyline ")
+    assert "<svg" in (tmp_path / "page.html").read_text()
+    assert (2, 1) == (wrong.exit_code, len(wrong.stderr.splitlines()))
+    assert "truth.pdf ends in .pdf, expected .html, .md or .svg" in wrong.stderr

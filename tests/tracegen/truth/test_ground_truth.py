@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tracegen.kernel_trace.fakes import DATA
+from tracegen.samples import GROUND_TRUTH
 from tracegen.truth.ground_truth import (
     Attempt,
     GroundTruthError,
@@ -28,7 +28,7 @@ ATTEMPT = (
 
 def test_the_recording_beside_the_sample_is_read_whole() -> None:
     """Every line but the comments is a reading or an attempt."""
-    truth = read_ground_truth(str(DATA / "nbd-swap-excerpt.groundtruth.xz"))
+    truth = read_ground_truth(str(GROUND_TRUTH))
 
     assert (86, 0) == (len(truth.readings), truth.other_lines)
     assert 47 == min(reading.zones[0, "DMA32"].free for reading in truth.readings)

@@ -80,11 +80,10 @@ def truth_command(
     """Hold models against the machine that a trace was recorded on.
 
     The ground truth has the machine's free pages every so often; docs/TRUTH.md shows its
-    lines, pfmemd capture --samples records them. At each the models' free pages are
-    compared: how far apart, below min together or not, drawn how deep. TRACE is a trace
-    of ours; TEXT is what the kernel's tracer printed, which is imported first, from
-    the ground truth's own beginning, and also says why they part: slabs, per-cpu lists,
-    what the model denied, what was not seen.
+    lines. At each the models' free pages are compared: how far apart, below min together
+    or not, drawn how deep. TRACE is a trace of ours; TEXT is what the kernel's tracer
+    printed, which is imported first, from the ground truth's own beginning, and also says why
+    they part: slabs, per-cpu lists, what the model denied, what was not seen.
 
     \b
     pfmemd truth trace.txt.xz --proc before/ --ground-truth groundtruth.txt.xz

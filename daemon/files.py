@@ -21,8 +21,10 @@ FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 LOCK_NAME: Final = "lock"
 
-NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-"""What a full disk, a used-up quota and a limit on the size of files say."""
+NO_FILES: Final = frozenset({errno.EMFILE, errno.ENFILE})
+"""As many files are open as may be: strangers' connections count, and they go."""
+NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, *NO_FILES})
+"""What a full disk, a used-up quota and limits on files say: to wait may help."""
 
 
 class FolderError(StoppedError):

@@ -24,6 +24,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 import structlog
 
+from daemon.files import NO_FILES
 from daemon.http_security import Password
 from tracegen.errors import PfmemdError
 
@@ -148,7 +149,12 @@ class HttpServer(ThreadingHTTPServer):
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection; its TLS handshake is left to the worker, who may be kept waiting."""
-        connection, address = super().get_request()
+        try:
+            connection, address = super().get_request()
+        except OSError as error:
+            if error.errno in NO_FILES:  # it stays in the queue, and would be tried again at once
+                time.sleep(POLL_SECONDS)
+            raise
         if self._tls is None:
             return connection, address
         wrapped = self._tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)

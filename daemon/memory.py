@@ -56,7 +56,10 @@ class MemoryWatch:
         if now < self._due:
             return
         self._due = now + INTERVAL_SECONDS
-        resident = self.read()
+        try:
+            resident = self.read()
+        except OSError:  # strangers may have taken every file there is; they will be gone
+            return
         if resident > self.limit:
             raise MemoryLimitError(
                 f"{resident:,} bytes of memory are in use, more than the {self.limit:,} of"

@@ -1016,7 +1016,7 @@ CONNECTIONS_REFUSED_TOTAL: Final = _metric(
     ("reason",),
     "connections",
     "Connections for senders that were refused: key (not allowed), handshake (garbage, silence, or"
-    " not the encryption that is wanted), no_file (too many open).",
+    " not the encryption that is wanted), no_file (seconds in which too many were open).",
 )
 LIVE_HANDLES_LIMIT: Final = _metric(
     "live_handles_limit",

@@ -195,9 +195,10 @@ class Journal:
             self._end_sync()
 
     def has_room(self, size: int) -> bool:
-        """Whether ``size`` more bytes would fit on the disk."""
+        """Whether ``size`` more bytes would fit on the disk, and a file could be opened."""
         try:
             self._file.reserve(size)
+            self._folder.open(segment_name(self._header.number)).close()
         except OSError as error:
             if error.errno in NO_ROOM:
                 return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,22 @@ def test_control_group_counts_if_it_has_less(
 def test_own_memory_is_known() -> None:
     """A Python process has some megabytes."""
     assert 4 * MIB < memory.resident_bytes() < available_bytes()
+
+
+def test_memory_that_cannot_be_read_is_no_end() -> None:
+    """Strangers may have taken every file there is: it is looked at again a second later."""
+    now = [0.0]
+    answers = iter((OSError(errno.EMFILE, "Too many open files"), 2 * MIB))
+
+    def read() -> int:
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    watch = MemoryWatch(MIB, read, lambda: now[0])
+    watch.turn()
+
+    now[0] = INTERVAL_SECONDS
+    with pytest.raises(MemoryLimitError):
+        watch.turn()

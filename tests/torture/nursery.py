@@ -159,16 +159,20 @@ def play_daemon(
     settings: dict[str, Any],
     kill: dict[str, Any] | None = None,
     file_bytes: int | None = None,
+    open_files: int | None = None,
     *,
     clock_jumps: bool = False,
 ) -> int:
     """``pfmemd serve``, with a reaper inside.
 
-    ``file_bytes`` is the longest file that the system lets it write. With ``clock_jumps``
+    ``file_bytes`` is the longest file that the system lets it write, ``open_files`` how many it
+    may have open. With ``clock_jumps``
     the wall clock is an hour off, this way or that, each time it is looked at.
     """
     if file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, resource.RLIM_INFINITY))
+    if open_files is not None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
     reaper = Reaper(**kill) if kill else Reaper("never", 1)
     if kill:
         _surround(Engine, "apply", reaper)

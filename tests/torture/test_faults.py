@@ -23,13 +23,14 @@ import pytest
 import zmq
 
 from tests.torture.stream import batch_of
-from tests.torture.world import PATIENCE, ROOT, Child, Nursery, World
+from tests.torture.world import PATIENCE, ROOT, Child, Nursery, Source, World
 from tracegen import protocol
 from tracegen.protocol import Ack, Hello, Welcome, fingerprint_of
 
 T = TypeVar("T")
 PFMEMD: Final = (sys.executable, "-P", "-m", "daemon")
 IDLE: Final = 1000
+OPEN_FILES: Final = 80
 ZMTP_GREETING: Final = b"\xff" + bytes(8) + b"\x7f\x03\x00" + b"NULL".ljust(20, b"\0") + bytes(32)
 ZMTP_READY: Final = b"\x04\x1c\x05READY\x0bSocket-Type\x00\x00\x00\x06DEALER"
 
@@ -308,6 +309,53 @@ def _with_idle_connections(world: Peaceful) -> None:
         connection.close()
     world.end_daemon()
     world.check()
+
+
+def test_strangers_that_take_every_file_do_not_end_the_daemon(
+    tmp_path: Path, nursery: Nursery
+) -> None:
+    """It can open none for the journal: it pauses until they are gone, and stops when asked to."""
+    bind = "tcp://127.0.0.1:0"  # over ipc ZeroMQ itself ends the process
+    with Peaceful(tmp_path, nursery, 1, sources=0, bind=bind) as world:
+        http = world.begin(open_files=OPEN_FILES)
+        world.url = world.ready()[-1]["receiving"]
+        world.sources.append(Source(world, "host-0"))
+        world.progress()
+
+        idle = strangers(world.url)
+        why = eventually("it is blocked", lambda: blocked_in(world))
+        assert "Too many open files" in why
+        for connection in idle:
+            connection.close()
+        world.progress(40)
+        eventually("it is ready", lambda: status(f"{http}/readyz")[0] == 200 or None)
+
+        idle = strangers(world.url)
+        assert 0 == world.end_daemon(signal.SIGTERM), world.tail("daemon")
+        for connection in idle:
+            connection.close()
+        world.settings["bind"] = world.url
+        world.check()
+
+
+def strangers(url: str) -> list[socket.socket]:
+    """More connections than the daemon may have files."""
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    idle = []
+    for _ in range(2 * OPEN_FILES):
+        idle.append(socket.socket())
+        idle[-1].setblocking(False)
+        with suppress(BlockingIOError):
+            idle[-1].connect(address)
+    return idle
+
+
+def blocked_in(world: Peaceful) -> str | None:
+    """Why nothing is taken, by the daemon's log."""
+    lines = (world.folder / "daemon.log").read_text("utf-8").splitlines()
+    entries = [json.loads(line) for line in lines if line.startswith("{")]
+    whys = [entry["why"] for entry in entries if entry["event"].startswith("nothing is taken")]
+    return whys[-1] if whys else None
 
 
 def test_sender_that_never_reads_costs_itself_only(world: Peaceful) -> None:

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from allocator.linux3 import kmem_cache, slub_cache
+from allocator.linux6 import slab_cache as slab_cache_of_6
+from allocator.linux6 import slub_cache as slub_cache_of_6
 from tracegen.rule_trace.parser import read_rule_trace
 from tracegen.rule_trace.runner import run_rule_trace
 from tracegen.rule_trace.trace import RULES, Beyond, RuleTrace
@@ -17,7 +19,12 @@ from tracegen.rule_trace.trace import RULES, Beyond, RuleTrace
 HERE = Path(__file__).resolve().parent
 TRACES = [read_rule_trace(path) for path in sorted(HERE.glob("*.rule"))]
 BY_NAME = {trace.path.stem: trace for trace in TRACES}
-WAYS = sorted({*kmem_cache.LEAK_NAMES, *slub_cache.LEAK_NAMES})
+WAYS = sorted(
+    {
+        *(*kmem_cache.LEAK_NAMES, *slub_cache.LEAK_NAMES),
+        *(*slab_cache_of_6.LEAK_NAMES, *slub_cache_of_6.LEAK_NAMES),
+    }
+)
 
 
 def not_as_stated(traces: list[RuleTrace]) -> list[str]:

@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from allocator.linux3 import kmem_cache, slub_cache
+from allocator.linux6 import slab_cache as slab_cache_of_6
+from allocator.linux6 import slub_cache as slub_cache_of_6
 from tracegen.rule_trace.cli import rule
 from tracegen.rule_trace.grammar import CACHE_FLAGS, CONTEXT, VERBS
 from tracegen.rule_trace.parser import HEADERS, parse_rule_trace, read_rule_trace
@@ -23,6 +25,9 @@ LEAK_ROW = re.compile(
     r"^\| `(\w+)` \| \[(\S+\.rule)\]\S+ \| .* \| (\w+) \| (\w+) \|$", re.MULTILINE
 )
 LEAK_ROWS = LEAK_ROW.findall(TEXT)
+LEAK_ROWS_OF_6 = re.findall(
+    r"^\| `(\w+)` \| \[(v6\.1\S+\.rule)\]\S+ \| [^|]*\|$", TEXT, re.MULTILINE
+)
 WAYS = {*kmem_cache.LEAK_NAMES, *slub_cache.LEAK_NAMES}
 
 
@@ -76,8 +81,19 @@ def test_every_word_of_the_format_is_told_of() -> None:
 
 
 def test_every_way_of_leaking_is_told_of() -> None:
-    """The table has a row for each way that the model counts."""
+    """The tables have a row for each way that the models count."""
     assert WAYS == {way for way, _, _, _ in LEAK_ROWS}
+    ways_of_6 = {*slab_cache_of_6.LEAK_NAMES, *slub_cache_of_6.LEAK_NAMES}
+    assert ways_of_6 == {way for way, _ in LEAK_ROWS_OF_6}
+
+
+@pytest.mark.parametrize(("way", "file"), LEAK_ROWS_OF_6)
+def test_linux_6_leaks_as_it_is_told(way: str, file: str) -> None:
+    """The trace of the row names that way, and is of Linux 6.1 alone."""
+    trace = read_rule_trace(HERE / file)
+
+    assert way in trace.leaks
+    assert {"v6.1"} == {variant.partition("-")[2] for variant in trace.variants}
 
 
 @pytest.mark.parametrize(("way", "file", "seed", "later"), LEAK_ROWS)

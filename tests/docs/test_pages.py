@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ NOT_RUN = {
 }
 """Commands that are not run here, with the reason."""
 
+FOLLOWS = "test_every_command_of_the_page"
+PAGES_AT_ONCE = 3
 WITH_COMMANDS = [page for page in PAGES if page_examples(page)]
 
 
@@ -59,10 +62,27 @@ def reason_not_to_run(example: Example) -> str | None:
     return next(found, None)
 
 
-@pytest.mark.parametrize("page", WITH_COMMANDS)
-def test_every_command_of_the_page(page: str, tmp_path: Path, warm: Warm, sample: Path) -> None:
-    """From the first to the last, in one folder, as a reader does it."""
-    shop = Workshop(tmp_path, warm)
+@pytest.fixture(scope="session")
+def followed(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    warm: Warm,
+    sample: Path,
+) -> Iterator[dict[str, Future[set[str]]]]:
+    """Every chosen page while its commands are run; several at once, as most of them wait."""
+    pages = [
+        str(item.callspec.params["page"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.originalname == FOLLOWS
+    ]
+    folders = {page: tmp_path_factory.mktemp("page") for page in pages}
+    with ThreadPoolExecutor(PAGES_AT_ONCE) as pool:
+        yield {page: pool.submit(follow, page, folders[page], warm, sample) for page in pages}
+
+
+def follow(page: str, folder: Path, warm: Warm, sample: Path) -> set[str]:
+    """Run the commands of a page in order; returns the programs that are not on this machine."""
+    shop = Workshop(folder, warm)
     for name in GIVEN.get(page, ()):
         shop.give(name, sample)
     try:
@@ -71,8 +91,15 @@ def test_every_command_of_the_page(page: str, tmp_path: Path, warm: Warm, sample
                 shop.run(example)
     finally:
         shop.close()
-    if shop.missing:
-        pytest.skip(f"ran, but for what needs {', '.join(sorted(shop.missing))}")
+    return shop.missing
+
+
+@pytest.mark.parametrize("page", WITH_COMMANDS)
+def test_every_command_of_the_page(page: str, followed: dict[str, Future[set[str]]]) -> None:
+    """From the first to the last, in one folder, as a reader does it."""
+    missing = followed[page].result()
+    if missing:
+        pytest.skip(f"ran, but for what needs {', '.join(sorted(missing))}")
 
 
 def test_every_exception_is_one() -> None:

@@ -34,6 +34,7 @@ from tracegen.cli import send, trace
 from tracegen.command_line import CommandGroup
 from tracegen.conformance.cli import conformance
 from tracegen.kernel_trace.cli import import_group
+from tracegen.playback.cli import replay_command
 from tracegen.rule_trace.cli import rule
 from tracegen.truth.cli import truth_command
 from tracegen.workload.cli import scenarios_command, simulate_command
@@ -202,6 +203,7 @@ for _command in (
     *(import_group, send, trace, conformance, watch_command, demo_command),
     *(compare_command, explain_command, view_command, rule, journal_group, keys_group),
     *(soak_command, top_command, truth_command, capture_command, record_command),
+    replay_command,
     *(simulate_command, scenarios_command, generate_command),
 ):
     main.add_command(_command)

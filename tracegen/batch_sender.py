@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from tracegen.batch import Batch, HeaderBatch, encode
 from tracegen.keys import SenderKeys
-from tracegen.sender import DEFAULT_TIMEOUT, Sender
+from tracegen.sender import DEFAULT_TIMEOUT, InterruptedSendError, Sender
+
+GRACE: Final = 5.0
+"""Seconds for the last acknowledgements after an interruption."""
 
 
 class BatchSender:
     """Sends the lives of one source; leaving the ``with`` block waits until all is acknowledged.
 
     What is written when an exception ends the block is left as far as it came. Everything
-    that waits raises what :class:`~tracegen.sender.Sender` raises.
+    that waits raises what :class:`~tracegen.sender.Sender` raises. ``interrupted`` is asked at
+    every turn of a wait; behind it the daemon has a moment left to acknowledge.
     """
 
     def __init__(
@@ -25,8 +30,11 @@ class BatchSender:
         agent: str,
         timeout: float | None = DEFAULT_TIMEOUT,
         keys: SenderKeys | None = None,
+        interrupted: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._sender = Sender(url, source, timeout=timeout, keys=keys, agent=agent)
+        self._sender = Sender(
+            url, source, timeout=timeout, keys=keys, agent=agent, interrupted=interrupted
+        )
         self._opened = False
 
     def write(self, batch: Batch) -> None:
@@ -45,6 +53,10 @@ class BatchSender:
         """Keep the connection alive while there is nothing to send."""
         self._sender.turn(0)
 
+    def wait_until(self, moment: float) -> None:
+        """Keep the connection alive until the monotonic clock shows ``moment``."""
+        self._sender.wait_until(moment)
+
     def __enter__(self) -> Self:
         return self
 
@@ -54,8 +66,11 @@ class BatchSender:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
+        grace = 0.0
         try:
             if failure is None and self._opened:
                 self._sender.flush()
+        except InterruptedSendError:
+            grace = GRACE  # the daemon is well: let it keep what it was given
         finally:
-            self._sender.close()
+            self._sender.close(grace)

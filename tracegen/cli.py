@@ -29,6 +29,7 @@ from tracegen.kernel_trace.cli import import_group
 from tracegen.keys import sender_keys
 from tracegen.likeness.cli import compare_command, profile_command
 from tracegen.limits import MAX_BATCH_EVENTS, SOURCE_EXPECTED, is_source_name
+from tracegen.playback.cli import replay_command
 from tracegen.protocol import DEFAULT_PORT
 from tracegen.replay import Plan, Replay, Sent
 from tracegen.sender import DEFAULT_TIMEOUT, InterruptedSendError
@@ -311,6 +312,7 @@ main.add_command(capture_command)
 trace.add_command(compare_command)
 trace.add_command(profile_command)
 main.add_command(import_group)
+main.add_command(replay_command)
 main.add_command(send)
 main.add_command(trace)
 main.add_command(truth_command)

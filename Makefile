@@ -20,10 +20,11 @@ SOURCES := pyproject.toml $(shell find allocator tracegen daemon dashboards -typ
              ! -name '*.pyc' ! -name '*.so')
 PYTEST_ARGS ?=
 BENCH_ARGS ?= --quick
+EXPERIMENT_ARGS ?=
 
 .PHONY: help
 help: ## List the targets
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: demo
 demo: .venv-demo/installed ## A real machine's trace through the daemon, watched live (45 s)
@@ -124,6 +125,11 @@ fuzz: .venv-dev/installed ## Fuzz every reader for SECONDS_EACH; what fails is l
 	        -verbosity=0 -print_final_stats=1 || exit 1; \
 	done
 
+.PHONY: experiment-gorman
+experiment-gorman: .venv-demo/plot-tools ## The patch series' own test: who hangs, tables and a plot (minutes)
+	@cd .venv-demo && bin/python -P "$(CURDIR)/benchmarks/experiment/gorman.py" \
+	    --plot "$(CURDIR)/docs/img/experiment-gorman.svg" $(EXPERIMENT_ARGS)
+
 .PHONY: wheel
 wheel: .venv-demo/made ## The wheel, in dist/; compiled where a C compiler is
 	@.ci/wheel .venv-demo/bin/python dist
@@ -161,6 +167,11 @@ FORCE:
 	@echo "== $(@D): pfmemd and what it depends on"
 	@$(@D)/bin/python $(PIP_INSTALL) --force-reinstall --no-deps $(@D)/wheel/*.whl
 	@$(@D)/bin/python $(PIP_INSTALL) $(@D)/wheel/*.whl
+	@touch $@
+
+.venv-demo/plot-tools: .venv-demo/installed
+	@echo "== $(@D): what draws the plot"
+	@$(@D)/bin/python $(PIP_INSTALL) --group plot
 	@touch $@
 
 .venv-demo/test-tools: .venv-demo/installed

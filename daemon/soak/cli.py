@@ -18,7 +18,6 @@ from daemon.settings import Settings, split_address
 from daemon.soak import conditions as c
 from daemon.soak.junit import junit_xml
 from daemon.soak.moments import MOST_EVENTS
-from daemon.soak.parameters import Duration, Speed
 from daemon.soak.play import Limits, Target
 from daemon.soak.report import html_report
 from daemon.soak.result import SoakResult, read_result
@@ -30,6 +29,7 @@ from tracegen.command_line import EXIT_SIGNAL
 from tracegen.errors import EXIT_BAD, EXIT_GOOD, StoppedError
 from tracegen.interruption import interruptible
 from tracegen.keys import SenderKeys, sender_keys
+from tracegen.parameters import Duration, Speed
 from tracegen.workload.cli import KernelChoice, seed_option, settings_option
 from tracegen.workload.generate import Generated
 

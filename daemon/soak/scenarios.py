@@ -15,8 +15,9 @@ from tracegen.errors import PfmemdError, StoppedError
 from tracegen.trace_file import TraceWriter
 from tracegen.workload.cli import plan_for
 from tracegen.workload.generate import Generated, Limits, generate
+from tracegen.workload.generate_cli import name_of
 from tracegen.workload.scenario_file import read_scenario, scenario_names
-from tracegen.workload.sinks import FileSink, Pace
+from tracegen.workload.sinks import FileSink, Metronome
 
 
 class NothingToPlayError(PfmemdError):
@@ -82,14 +83,14 @@ def simulated(
     What ``progress`` raises ends it.
     """
     plan = plan_for(read_scenario(name, dict(kernel.changes)), kernel.name, kernel.seed)
-    source = Path(name).name.removesuffix(".toml")
+    source = name_of(name)
     path = folder / f"{source}.pfmt.zst"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StoppedError(f"cannot make the folder {folder}: {error.strerror}") from None
     with TraceWriter(str(path)) as writer:
-        sink = FileSink(writer, Pace(None), lambda: False)
+        sink = FileSink(writer, Metronome(None), lambda: False)
         done = generate(plan, [source], sink, Limits(), progress=progress)
     machine = MachineResult(
         scenario=name,

@@ -33,10 +33,10 @@ def test_older_docker_compose_takes_it(docker_compose: Callable[..., str]) -> No
 
 
 def test_everything_comes_up_together() -> None:
-    """One command brings the daemon, a replay into it, and all that shows it."""
+    """One command brings the daemon, a replay, a simulated machine, and all that shows it."""
     started = {name for name, service in SERVICES.items() if "profiles" not in service}
 
-    assert {"pfmemd", "replay", "prometheus", "alertmanager", "grafana"} == started
+    assert {"pfmemd", "replay", "generate", "prometheus", "alertmanager", "grafana"} == started
 
 
 def test_a_soak_runs_on_demand() -> None:
@@ -167,7 +167,8 @@ def test_addresses_agree() -> None:
     assert [{"files": ["hosts.yml"]}] == hosts["file_sd_configs"]
     assert "--http 0.0.0.0:9571" in SERVICES["pfmemd"]["command"]
     assert "--bind tcp://0.0.0.0:5571" in SERVICES["pfmemd"]["command"]
-    assert "--connect tcp://pfmemd:5571" in SERVICES["replay"]["command"]
+    for service in ("replay", "generate"):
+        assert "--connect tcp://pfmemd:5571" in SERVICES[service]["command"]
     assert [{"targets": ["alertmanager:9093"]}] == alertmanager["static_configs"]
     assert "http://prometheus:9090" == source["url"]
 

@@ -61,6 +61,18 @@ def test_daemon_and_replay(
     eventually("events arrive", lambda: prom.value("sum(pfmemd_events_applied_total)") or None)
 
 
+def test_generate(serve: Start, pfmemd: Start, eventually: Start) -> None:
+    """A simulated machine feeds the daemon under its scenario's name."""
+    daemon = serve("--variant", "slab-seed")
+    send = {"${SCENARIO:-emergency-overflow}": "idle", "tcp://pfmemd:5571": daemon.receiving}
+    pfmemd(*command("generate", **send), wait=False)
+
+    eventually(
+        "its events are there",
+        lambda: "idle" in get(f"http://{daemon.http}/state")["sources"] or None,
+    )
+
+
 def test_replay_of_a_file(sample: Path, serve: Start, pfmemd: Start, eventually: Start) -> None:
     """The profile "file" sends whatever file is mounted, without a word on what it is."""
     daemon = serve("--variant", "slab-seed")

@@ -27,9 +27,22 @@ from allocator.events import (
 from allocator.gfp import FLAVOURS, encode
 from allocator.object_allocator import SLAB_HWCACHE_ALIGN, SLAB_RECLAIM_ACCOUNT
 from allocator.revision import LINUX_6, Revision
-from tracegen.workload.series import GFP_MEMALLOC, SKB_PFMEMALLOC, SOFTIRQ_MEMALLOC
+from tracegen.workload.series import (
+    GFP_MEMALLOC,
+    SKB_PFMEMALLOC,
+    SOCK_MEMALLOC,
+    SOFTIRQ_MEMALLOC,
+    SWAP_MEMALLOC,
+)
 
 _FOLDER: Final = Path(__file__).parent / "footprints"
+_NEEDED: Final = {
+    SKB_PFMEMALLOC: {SKB_PFMEMALLOC, GFP_MEMALLOC},
+    # Nobody but the swap device calls sk_set_memalloc().
+    SOCK_MEMALLOC: {SOCK_MEMALLOC, SWAP_MEMALLOC, GFP_MEMALLOC},
+    SWAP_MEMALLOC: {SWAP_MEMALLOC, GFP_MEMALLOC},
+}
+"""What of the series must be there for a request that names a switch to ask for the reserve."""
 _CACHE_FLAGS: Final = {"hwalign": SLAB_HWCACHE_ALIGN, "reclaim": SLAB_RECLAIM_ACCOUNT}
 
 
@@ -179,7 +192,7 @@ class Footprint:
     def _want(self, row: Mapping[str, Any]) -> Want:
         gfp_text: str = row["gfp"]
         switch: str | None = row.get("memalloc")
-        asks = switch is not None and {switch, GFP_MEMALLOC} <= self.rights.series
+        asks = switch is not None and _NEEDED[switch] <= self.rights.series
         want = self._request(row, gfp_text, asks=asks)
         if row.get("spares_reserve") and SKB_PFMEMALLOC in self.rights.series:
             # kmalloc_reserve: first as if there were no reserve, then with it, and marked.

@@ -20,6 +20,7 @@ from tracegen.errors import EXIT_GOOD
 from tracegen.interruption import Interruption, interruptible
 from tracegen.keys import sender_keys
 from tracegen.limits import MAX_SOURCE_LENGTH, SOURCE_EXPECTED, is_source_name
+from tracegen.parameters import Duration, Speed
 from tracegen.sender import DEFAULT_TIMEOUT, InterruptedSendError
 from tracegen.trace_file import TraceWriter
 from tracegen.workload.cli import (
@@ -38,30 +39,15 @@ from tracegen.workload.generate import (
     source_names,
 )
 from tracegen.workload.scenario_file import read_scenario
-from tracegen.workload.sinks import DaemonSink, FileSink, Pace
+from tracegen.workload.sinks import DaemonSink, FileSink, Metronome
 
+DEFAULT_KERNEL: Final = "slub-v3.6"
 _GRACE: Final = 5.0
 """Seconds for the last acknowledgements when it ends before its time."""
-_UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-class Duration(click.ParamType[float]):
-    """``90``, ``90s``, ``15m``, ``8h``, ``2d``."""
-
-    name = "duration"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Seconds."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", str(value))
-        if found is None or float(found[1]) == 0:
-            self.fail(f"{value!r}, expected a time such as 30s, 15m or 8h", param, ctx)
-        return float(found[1]) * _UNITS[found[2] or "s"]
-
-
-class Speed(click.ParamType[float]):
-    """``1x``, ``0.1x``, ``10``; ``max`` is 0."""
+class Pace(Speed):
+    """As a speed, but ``max`` is 0, for None is no choice at all."""
 
     name = "pace"
 
@@ -69,12 +55,7 @@ class Speed(click.ParamType[float]):
         self, value: object, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """The factor."""
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)x?", str(value))
-        if value == "max":
-            return 0.0
-        if found is None or float(found[1]) == 0:
-            self.fail(f"{value!r}, expected max or a factor such as 1x or 0.1x", param, ctx)
-        return float(found[1])
+        return super().convert(value, param, ctx) or 0.0
 
 
 def _source(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
@@ -91,7 +72,7 @@ def _source(_context: click.Context, _option: click.Parameter, value: str | None
     "--variant",
     "kernel",
     type=KernelChoice(),
-    default="slub-v3.6",
+    default=DEFAULT_KERNEL,
     show_default=True,
     metavar="ALLOCATOR-REVISION[:SERIES]",
     help=f"The kernel that the machines run; there are {', '.join(variant_names())}.",
@@ -112,7 +93,7 @@ def _source(_context: click.Context, _option: click.Parameter, value: str | None
 )
 @click.option(
     "--pace",
-    type=Speed(),
+    type=Pace(),
     metavar="FACTOR|max",
     help="1x lets simulated time pass as real time.  [default: 1x to a daemon, else max]",
 )
@@ -170,7 +151,7 @@ def generate_command(
         raise click.UsageError("--key and --daemon-key go together")
     keys = sender_keys(key, daemon_key) if key is not None and daemon_key is not None else None
     plan = plan_for(read_scenario(scenario, dict(settings)), kernel, seed)
-    sources = source_names(source or _name_of(scenario), machines)
+    sources = source_names(source or name_of(scenario), machines)
     limits = Limits(events, seconds)
 
     def run(sink: Sink, first_epoch: int, interruption: Interruption) -> Generated:
@@ -185,13 +166,17 @@ def generate_command(
         stopped = interruption.requested
         if output is not None:
             with TraceWriter(output) as writer:
-                sink = FileSink(writer, Pace(pace or None), stopped)
+                sink = FileSink(writer, Metronome(pace or None), stopped)
                 done = _until_stopped(lambda: run(sink, 1, interruption))
         else:
             assert url is not None  # noqa: S101 - the other of the two
             factor = 1.0 if pace is None else pace
             daemon = DaemonSink(
-                url, Pace(factor or None), timeout=timeout or None, keys=keys, interrupted=stopped
+                url,
+                Metronome(factor or None),
+                timeout=timeout or None,
+                keys=keys,
+                interrupted=stopped,
             )
             grace = _GRACE
             try:
@@ -231,7 +216,7 @@ def _until_stopped(run: Callable[[], Generated]) -> Generated | None:
         return None
 
 
-def _name_of(scenario: str) -> str:
+def name_of(scenario: str) -> str:
     """A source's name out of a scenario's: that of the file, without what may not be in it."""
     name = re.sub(r"[^A-Za-z0-9._-]", "-", Path(scenario).name.removesuffix(".toml"))
     return (name.lstrip("._-") or "machine")[: MAX_SOURCE_LENGTH - len(f"-{MAX_MACHINES}")]

@@ -11,7 +11,7 @@ from tracegen.sender import Sender
 from tracegen.trace_file import TraceWriter
 
 
-class Pace:
+class Metronome:
     """Real time against simulated time: a factor, or None for as fast as it goes."""
 
     def __init__(
@@ -39,9 +39,11 @@ class Pace:
 class FileSink:
     """A trace file, or standard output."""
 
-    def __init__(self, writer: TraceWriter, pace: Pace, interrupted: Callable[[], bool]) -> None:
+    def __init__(
+        self, writer: TraceWriter, metronome: Metronome, interrupted: Callable[[], bool]
+    ) -> None:
         self._writer = writer
-        self._pace = pace
+        self._metronome = metronome
         self._interrupted = interrupted
 
     def open(self, batch: HeaderBatch) -> None:
@@ -54,7 +56,7 @@ class FileSink:
 
     def wait_until(self, seconds: float) -> None:
         """Let real time pass."""
-        self._pace.wait(seconds, self._interrupted)
+        self._metronome.wait(seconds, self._interrupted)
 
 
 class DaemonSink:
@@ -63,14 +65,14 @@ class DaemonSink:
     def __init__(
         self,
         url: str,
-        pace: Pace,
+        metronome: Metronome,
         *,
         timeout: float | None,
         keys: SenderKeys | None,
         interrupted: Callable[[], bool],
     ) -> None:
         self._url = url
-        self._pace = pace
+        self._metronome = metronome
         self._timeout = timeout
         self._keys = keys
         self._interrupted = interrupted
@@ -103,7 +105,7 @@ class DaemonSink:
         first, *others = self._senders.values()
         for sender in others:
             sender.turn(0)
-        moment = self._pace.moment(seconds)
+        moment = self._metronome.moment(seconds)
         if moment is None:
             first.turn(0)
         else:

@@ -183,8 +183,8 @@ def test_the_same_batches_reach_a_daemon(tiny: str, tmp_path: Path) -> None:
     [
         ((), "expected -o FILE or --connect URL"),
         (("-o", "x", "--connect", "tcp://127.0.0.1:1"), "expected -o FILE or --connect URL"),
-        (("-o", "x", "--for", "soon"), "'soon', expected a time such as 30s"),
-        (("-o", "x", "--pace", "0x"), "'0x', expected max or a factor"),
+        (("-o", "x", "--for", "soon"), "expected a time such as 30s, 15m or 8h, not 'soon'"),
+        (("-o", "x", "--pace", "0x"), "expected a factor such as 1x or 10x, or max, not '0x'"),
         (("-o", "x", "--source", "a b"), "expected 1 to 64 of the characters"),
         (("-o", "x", "--machines", "100"), "100 is not in the range 1<=x<=64"),
         (("--connect", "nowhere"), "cannot connect to 'nowhere'"),

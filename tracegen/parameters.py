@@ -1,4 +1,4 @@
-"""What the flags of ``pfmemd soak`` take: a time, a speed."""
+"""What flags of several commands take: a time, a speed."""
 
 from __future__ import annotations
 

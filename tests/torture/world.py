@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -371,10 +372,16 @@ class World:
 
     def ready(self) -> list[dict[str, Any]]:
         """What each life of the daemon logged when it was ready."""
+        return [entry for entry in self.entries() if entry["event"] == "ready"]
+
+    def entries(self) -> list[dict[str, Any]]:
+        """All that the daemon has logged, but for a line that it is writing, or died over."""
         log = self.folder / "daemon.log"
-        lines = log.read_text("utf-8").splitlines() if log.exists() else []
-        entries = [json.loads(line) for line in lines if line.startswith("{")]
-        return [entry for entry in entries if entry["event"] == "ready"]
+        found = []
+        for line in log.read_text("utf-8").splitlines() if log.exists() else []:
+            with suppress(json.JSONDecodeError):
+                found.append(json.loads(line))
+        return found
 
     def _state(self) -> dict[str, Any]:
         url = f"{self.ready()[-1]['http']}/state"

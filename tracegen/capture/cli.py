@@ -68,6 +68,11 @@ def _events(
     help="Trace the per-cpu page lists as well, which pfmemd truth can make use of.",
 )
 @click.option(
+    "--samples",
+    is_flag=True,
+    help="Write the machine's own free pages into the trace every 25 ms, for pfmemd truth.",
+)
+@click.option(
     "--event",
     "more",
     multiple=True,
@@ -107,6 +112,7 @@ def capture_command(
     clock: str,
     source: str,
     page_lists: bool,
+    samples: bool,
     more: tuple[str, ...],
     report: Path | None,
     instance: str,
@@ -127,6 +133,7 @@ def capture_command(
     \b
     pfmemd capture -o swap.pfmt.zst --seconds 30
     pfmemd capture -o load.pfmt.zst --raw load.txt.zst -- stress-ng --vm 2 --timeout 20
+    pfmemd capture -o t.pfmt --raw t.txt --samples --page-lists --seconds 30
     pfmemd capture --connect tcp://127.0.0.1:5571 --source host-a
     pfmemd capture -o - | ssh other pfmemd serve -
     pfmemd capture --dry-run --seconds 30 > by-hand.sh
@@ -160,6 +167,7 @@ def capture_command(
             keys=sender_keys(key, daemon_key) if key and daemon_key else None,
             raw=raw,
             machine_files=machine_files,
+            samples=samples,
             seconds=seconds,
             command=command,
             report=report,

@@ -19,6 +19,7 @@ from tracegen.batch_sender import BatchSender
 from tracegen.capture.instance import Instance, Recording
 from tracegen.capture.live_text import LiveText
 from tracegen.capture.machine_files import copy_machine_files
+from tracegen.capture.samples import Sampler
 from tracegen.errors import PfmemdError, StoppedError
 from tracegen.interruption import Interruption, interruptible
 from tracegen.kernel_trace.cli import tell
@@ -46,6 +47,8 @@ class Plan:
     raw: str | None
     machine_files: Path | None
     """Folder for copies of the machine's files; None keeps them only as long as needed."""
+    samples: bool
+    """Write the machine's own free pages into the trace now and then."""
     seconds: float | None
     command: tuple[str, ...]
     report: Path | None
@@ -73,6 +76,7 @@ def capture(plan: Plan) -> None:
         _raw_file(plan.raw) as raw,
         _target(plan) as target,
         Instance(plan.tracefs, plan.instance, plan.recording) as instance,
+        Sampler(instance.folder) if plan.samples else contextlib.nullcontext(),
         _End(plan, interruption) as end,
     ):
         copy_machine_files(folder / "before")

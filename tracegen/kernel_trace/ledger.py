@@ -80,7 +80,7 @@ class Ledger(Older):
     def kmalloc(self, kind: int, site: str, ptr: int, *, of_slab: bool) -> int:
         """Note an object, unless it was one of an address that was freed before."""
         if ptr in self._seen:
-            return STRAY
+            return self.stray(kind, ptr)
         if len(self._seen) < _MAX_SEEN:
             self._seen.add(ptr)
         return self._entry((OF_SLAB if of_slab else SITE, kind, site, 0, 0))

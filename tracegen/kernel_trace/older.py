@@ -14,11 +14,12 @@ from typing import Final
 
 from tracegen.kernel_trace import report as r
 from tracegen.kernel_trace.kernel_event import Key
-from tracegen.kernel_trace.report import Report
+from tracegen.kernel_trace.report import BULK, Report
 
 STRAY: Final = -1
 """In place of a handle: an address that was freed before. Its allocation between was not traced, or
 lost, so this free has nothing to free either."""
+_MAX_STRAYS: Final = 1 << 16
 NOT_IN_PRELUDE: Final = "free of something older that the prelude has nothing left for"
 
 
@@ -84,6 +85,7 @@ class Older:
         self.report = report
         self.zone_of = ZonesByPfn(zones)
         self.moved: dict[int, list[int]] = {}
+        self._strays: set[int] = set()
         self.events_lost = False
         """The kernel has lost events, so an allocation may have been among them."""
         self.taken_unseen = 0
@@ -109,6 +111,19 @@ class Older:
     def freed(self, site: str, key: Key) -> None:
         """An object of the key was freed from a call site that does not say to which cache."""
         raise NotImplementedError
+
+    def stray(self, kind: int, ptr: int) -> int:
+        """Count a kfree of an address that was freed before, unless it is the first: STRAY then.
+
+        An address that is freed again and again comes from where there is no tracepoint:
+        ``kmalloc(0)``, whose answer is hashed like any other, or bulk allocation.
+        """
+        if self.events_lost or ptr not in self._strays:
+            if len(self._strays) < _MAX_STRAYS:
+                self._strays.add(ptr)
+            return STRAY
+        self.report.of(kind)[BULK] += 1
+        return 0
 
     def keep_moved(self, order: int, handle: int) -> None:
         """Compaction moved a block: a free of its unknown new place will want the handle."""

@@ -213,7 +213,7 @@ class Population(Older):
     def kmalloc(self, kind: int, site: str, ptr: int, *, of_slab: bool) -> int:
         """An object of a general cache, or (``of_slab``) what belonged to an older slab."""
         if self._freed_before(ptr):
-            return STRAY
+            return self.stray(kind, ptr)
         handle = 0 if site in self._plan.bulk else self._of_site(site)
         missing = r.OLDER
         if of_slab:

@@ -53,7 +53,7 @@ MEANINGS: Final[dict[str, str]] = {
     "slab_internal": "what the slab allocator took for itself, gave back, or failed to get",
     "older_than_trace": "a free of what was allocated before the trace began",
     "moved": "a page freed by compaction: its content moved, memory in use did not change",
-    "bulk": "a free of what bulk allocation gave, which has no tracepoint",
+    "bulk": "a free of what bulk allocation or kmalloc(0) gave: they have no tracepoint",
     "unmatched": "a second free of an address whose allocation between was not traced",
     "null_free": "a free of nothing",
     "printed_twice": "mm_page_free_batched: mm_page_free prints the same free",

@@ -98,6 +98,15 @@ def test_a_second_kfree_of_an_address_is_a_stray() -> None:
     assert STRAY == made.kmalloc(KIND, "k", 7, of_slab=False)
 
 
+def test_an_address_that_kfree_gets_again_and_again_has_no_tracepoint() -> None:
+    """It is what kmalloc(0) gives, or comes from bulk allocation."""
+    made = ledger()
+    found = [made.kmalloc(KIND, "k", 7, of_slab=False) for _ in range(4)]
+
+    assert [FIRST_HANDLE, STRAY, 0, 0] == found
+    assert 2 == made.report.of(KIND)[BULK]
+
+
 def test_an_address_freed_twice_gives_bulk_allocation_away() -> None:
     """Its cache's objects come unseen, so none of its frees can be held to be older."""
     made = ledger()

@@ -34,14 +34,15 @@ def client(path: str, arguments: list[str]) -> int:
         head = len(body).to_bytes(4, "big")
         connection.sendmsg([head], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
         connection.sendall(body)
-        process = int(connection.recv(16) or b"0")
+        answers = connection.makefile("rb")
+        process = int(answers.readline() or b"0")
 
         def pass_on(number: int, _: object) -> None:
             os.kill(process, number)
 
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, pass_on)
-        answer = connection.recv(16)
+        answer = answers.readline()
     return int(answer) if answer else LOST
 
 
@@ -78,9 +79,9 @@ def _take_over(connection: socket.socket, main: object) -> None:
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
-    connection.sendall(str(os.getpid()).encode())
+    connection.sendall(f"{os.getpid()}\n".encode())
     code = _run(main, request["arguments"])
-    connection.sendall(str(code).encode())
+    connection.sendall(f"{code}\n".encode())
     os._exit(0)
 
 

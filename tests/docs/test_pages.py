@@ -23,6 +23,9 @@ NOT_RUN = {
     r"^make\b": "what CI runs, or takes minutes",
     r"^perf\b|/sys/kernel/tracing": "a machine that may be traced",
     r"^pfmemd capture\b": "root, and a machine that may be traced",
+    r"^pfmemd simulate gorman (--variant slub-unpatched --variant|--set machine.scale=1 )": (
+        "minutes; benchmarks/ has the experiment"
+    ),
     r"\bdocker compose\b": "a container engine; tests/e2e runs what is inside without one",
     r"-m venv|pip install": "the network; tests/packaging installs the wheel",
     r"^dmesg\b": "the log of whatever machine this is",

@@ -222,7 +222,8 @@ class Importer:
         if self._told >= MAX_TOLD:
             return
         self._told += 1
-        index = next(index for index, one in enumerate(self._events) if one is event)
+        # Equal, not the same: compiled code makes tuples anew.
+        index = self._events.index(event)
         number = self._text.line_of(index)
         what = (
             f"{ts_ns / 1e9:.6f} {self._text.shapes.names[shape.kind]} of {address:#x} from"

@@ -41,11 +41,16 @@ def test_lines_reach_the_models_before_the_next_ones_come(tmp_path: Path) -> Non
             source = read_state(ready[1]).sources.get("drip")
             return source.events if source is not None and source.events > seen[-1] else None
 
-        for number in range(3):
-            for event in (kmalloc(f"0{number}"), kfree(f"0{number}")):
-                importer.stdin.write(f"{line(event)}\n".encode())
-                importer.stdin.flush()
-                seen.append(eventually("the event is applied", more))
+        try:
+            for number in range(3):
+                for event in (kmalloc(f"a{number}"), kfree(f"a{number}")):
+                    importer.stdin.write(f"{line(event)}\n".encode())
+                    importer.stdin.flush()
+                    seen.append(eventually("the event is applied", more))
+        except BaseException:
+            importer.kill()
+            daemon.kill()
+            raise
         importer.stdin.close()
         assert 0 == importer.wait(timeout=STOP_SECONDS)
         daemon.terminate()

@@ -37,14 +37,15 @@ _STYLE: Final = {"survived": "green", "hung": "red", "deadlocked": "bold red"}
 
 def render(scenario: Scenario, verdicts: Sequence[Verdict]) -> RenderableType:
     """A table with a column for each run, and under it who waits for what."""
-    table = Table(title=scenario.title, title_justify="left", box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("")
     for verdict in verdicts:
         table.add_column(verdict.variant, justify="right")
     table.add_row("outcome", *(Text(v.outcome, _STYLE[v.outcome]) for v in verdicts))
     for name, value in _ROWS:
         table.add_row(name, *(_shown(value(verdict)) for verdict in verdicts))
-    return Group(table, *(_waits(verdict) for verdict in verdicts if not verdict.survived))
+    title = Text(scenario.title, "bold")
+    return Group(title, table, *(_waits(verdict) for verdict in verdicts if not verdict.survived))
 
 
 def _shown(value: object) -> str:

@@ -44,8 +44,8 @@ REAP: Final = 6
 SHRINK: Final = 7
 """``kmem_cache_shrink``: arg is the cache id."""
 MIN_FREE: Final = 8
-"""``min_free_kbytes`` is set to arg. With CTX_PF_MEMALLOC it is kswapd of the event's node who does
-it, and is at work until the next one without."""
+"""``min_free_kbytes`` is set to arg. With CTX_PF_MEMALLOC nothing is set: kswapd of the event's
+node begins its work (arg is not 0) or has ended it (0)."""
 MARK: Final = 9
 """An annotation: arg is a label id of the header."""
 

@@ -314,10 +314,14 @@ class Machine:
                     self._kmalloc(handle, arg, value >> 1, node)
             else:
                 arg = read_i64_le(records, at + GFP_AT) >> 32 & 0xFFFFFFFF
-                self._other(op, arg, cpu)
-                if op == MIN_FREE:
+                if op == MIN_FREE and ctx & CTX_PF_MEMALLOC:
                     node = ((word >> 16 & 0xFFFF) ^ 0x8000) - 0x8000
-                    self.pages.set_reclaim_active(node, ctx & CTX_PF_MEMALLOC != 0)
+                    if arg > 0:
+                        self.pages.kswapd_begins(node)
+                    else:
+                        self.pages.kswapd_ends(node)
+                else:
+                    self._other(op, arg, cpu)
             at += RECORD_SIZE
         if size > 0:
             self.events += size // RECORD_SIZE

@@ -113,11 +113,20 @@ class PageAllocator:
         """Set ``min_free_kbytes`` as the sysctl does."""
         raise NotImplementedError
 
-    def set_reclaim_active(self, node: i64, active: bool) -> None:
-        """Let kswapd of a node (-1: of all) begin or end ``balance_pgdat``."""
+    def kswapd_begins(self, node: i64) -> None:
+        """``balance_pgdat`` begins on a node (-1: on all): what it finds boosted it will undo."""
         for zone in self.zones:
             if node < 0 or zone.nid == node:
-                zone.reclaim_active = active
+                zone.reclaim_active = True
+                zone.boost_at_round = zone.watermark_boost
+
+    def kswapd_ends(self, node: i64) -> None:
+        """``balance_pgdat`` is done: the boost that it found is over, later boosts are not."""
+        for zone in self.zones:
+            if node < 0 or zone.nid == node:
+                zone.reclaim_active = False
+                zone.watermark_boost -= min(zone.watermark_boost, zone.boost_at_round)
+                zone.boost_at_round = 0
 
     def boot(self) -> dict[str, object]:
         """What boot and ``min_free_kbytes`` computed, by the vectors' key names."""

@@ -33,6 +33,7 @@ class Zone:
 
     __slots__ = (
         "below_min_events",
+        "boost_at_round",
         "boosted_watermark",
         "free_heads",
         "free_pages",
@@ -118,6 +119,8 @@ class Zone:
         self.pcp_free_factor: vec[i64] = vec[i64]([0] * cpus)
         self.reclaim_active: bool = False
         """ZONE_RECLAIM_ACTIVE: kswapd is at work, so cpus keep fewer pages."""
+        self.boost_at_round: i64 = 0
+        """The boost that kswapd found when it began."""
 
     def note_below_min(self) -> None:
         """Count an allocation after which free pages lie below min, by how deep they lie."""

@@ -700,6 +700,7 @@ class Linux6PageAllocator(PageAllocator):
                     [int(events) for events in zone.reserve_left],
                     int(zone.pfmemalloc_pages),
                     int(zone.reclaim_active),
+                    int(zone.boost_at_round),
                 ]
                 for zone in self.zones
             ],

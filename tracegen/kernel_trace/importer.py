@@ -276,7 +276,6 @@ class Importer:
                 self._text.shapes.keys,
                 contexts.was_reclaiming,
                 pairing.round_ends,
-                self._min_free_kbytes(),
             )
             for piece in spool.pieces():
                 self._write(self._maker.events(settling.settle(piece)))

@@ -447,15 +447,18 @@ class Pairing:
         self._kswapd_ns = ts_ns
 
     def _kswapd_turns(self, ts_ns: int, *, wakes: bool) -> None:
-        """Say that kswapd begins or ends a round, which ends a watermark boost.
+        """Say that kswapd begins or ends a round. The model's own never runs.
 
-        The model's kswapd never runs. A round is over long before the next one, or sleep,
-        is printed; ``round_ends`` says how long the work went on.
+        A round is over long before the next one, or sleep, is printed; ``round_ends`` says
+        how long the work went on, and what comes here later ends nothing any more.
         """
         if self._in_round:
             self.round_ends.append(self._kswapd_ns)
+            self._tell_of_kswapd(ts_ns, 0)
+        if wakes:
+            self._tell_of_kswapd(ts_ns, 1)
         self._in_round = wakes
-        if self._min_free_kbytes:
-            self.kswapd_told += 1
-            ctx = CTX_PF_MEMALLOC if wakes else 0
-            self._outbox.put(ts_ns, 0, 0, self._min_free_kbytes, 0, _ANY_NODE, OP_MIN_FREE, ctx)
+
+    def _tell_of_kswapd(self, ts_ns: int, begins: int) -> None:
+        self.kswapd_told += 1
+        self._outbox.put(ts_ns, 0, 0, begins, 0, _ANY_NODE, OP_MIN_FREE, CTX_PF_MEMALLOC)

@@ -52,7 +52,6 @@ class Settling:
         keys: Iterable[Key],
         was_reclaiming: Iterable[int],
         round_ends: Iterable[int] = (),
-        min_free_kbytes: int = 0,
     ) -> None:
         self._handles = handles.tobytes()
         self._shift = shift
@@ -63,8 +62,7 @@ class Settling:
         for slot in was_reclaiming:
             reclaiming[slot] = 1
         self._reclaiming = bytes(reclaiming)
-        self._round_ends = deque(round_ends if min_free_kbytes else ())
-        self._min_free_kbytes = min_free_kbytes
+        self._round_ends = deque(round_ends)
         self.kswapd_told = 0
         """Records that were put in."""
         self.dropped = 0
@@ -120,5 +118,5 @@ class Settling:
         self.kswapd_told += 1
         write_i64_le(writer, ts_ns)
         write_i64_le(writer, 0)
-        write_i64_le(writer, self._min_free_kbytes << 32)
-        write_i64_le(writer, _ANY_NODE | MIN_FREE << _OP_SHIFT)
+        write_i64_le(writer, 0)
+        write_i64_le(writer, _ANY_NODE | MIN_FREE << _OP_SHIFT | CTX_PF_MEMALLOC << _CTX_SHIFT)

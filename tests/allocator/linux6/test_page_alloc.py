@@ -263,12 +263,16 @@ def test_attempts_are_counted_whether_they_come_to_anything() -> None:
 
 
 def test_a_trace_says_when_kswapd_is_at_work() -> None:
-    """MIN_FREE by a task with PF_MEMALLOC begins it, one without ends it."""
+    """MIN_FREE by a task with PF_MEMALLOC begins it, with 0 ends it, and sets nothing."""
     driver = Driver()
     zone = driver.pages.zones[0]
+    marks = int(zone.wmark_min)
 
-    def min_free(ctx: int) -> bool:
-        driver.machine.apply(struct.pack("<QQIIHhBBH", 1, 0, 0, 512, 0, -1, MIN_FREE, ctx, 0))
+    def min_free(arg: int, ctx: int = CTX_PF_MEMALLOC) -> bool:
+        driver.machine.apply(struct.pack("<QQIIHhBBH", 1, 0, 0, arg, 0, -1, MIN_FREE, ctx, 0))
         return bool(zone.reclaim_active)
 
-    assert [True, False] == [min_free(CTX_PF_MEMALLOC), min_free(0)]
+    assert [True, False] == [min_free(1), min_free(0)]
+    assert marks == zone.wmark_min
+    min_free(1024, 0)
+    assert marks != zone.wmark_min

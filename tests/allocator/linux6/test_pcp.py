@@ -106,10 +106,10 @@ def test_while_kswapd_is_at_work_cpus_keep_fewer_pages() -> None:
     pages = [driver.page() for _ in range(most + 2)]
     driver.machine.drain_all_pages(0)
 
-    driver.pages.set_reclaim_active(0, True)
+    driver.pages.kswapd_begins(0)
     driver.free_page(*pages[:most])
     active = pcp(driver)[0]
-    driver.pages.set_reclaim_active(0, False)
+    driver.pages.kswapd_ends(0)
     driver.machine.drain_all_pages(0)
     again = [driver.page() for _ in range(most)]
     driver.machine.drain_all_pages(0)
@@ -123,8 +123,23 @@ def test_kswapd_is_at_work_on_its_own_node() -> None:
     driver = Driver(nodes=2)
     zones = driver.pages.zones
 
-    driver.pages.set_reclaim_active(1, True)
+    driver.pages.kswapd_begins(1)
     one = [zone.reclaim_active for zone in zones]
-    driver.pages.set_reclaim_active(-1, False)
+    driver.pages.kswapd_ends(-1)
 
     assert ([False, True], [False, False]) == (one, [zone.reclaim_active for zone in zones])
+
+
+def test_kswapd_undoes_the_boost_that_it_found() -> None:
+    """What is added while it is at work stays for its next round."""
+    driver = Driver()
+    zone = driver.pages.zones[0]
+    zone.watermark_boost = 1024
+
+    driver.pages.kswapd_begins(0)
+    zone.watermark_boost = 1536
+    driver.pages.kswapd_ends(0)
+    left = int(zone.watermark_boost)
+    driver.pages.kswapd_ends(0)
+
+    assert (512, 512) == (left, zone.watermark_boost)

@@ -408,7 +408,7 @@ def test_the_report_can_be_read_by_programs(whole: Imported) -> None:
     assert 270 == report["inferred"]["PF_MEMALLOC, because kswapd asked"]
     assert 523 == report["inferred"]["PF_MEMALLOC, because the task was in direct reclaim"]
     assert 0 == report["dropped"]["lines"]
-    assert [len(whole.prelude), len(whole.events) - 26, 26] == list(report["written"].values())
+    assert [len(whole.prelude), len(whole.events) - 33, 33] == list(report["written"].values())
 
 
 def test_lost_events_are_a_guess(tmp_path: Path) -> None:

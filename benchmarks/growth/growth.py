@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import platform
 import re
@@ -45,6 +46,8 @@ OPERATIONS = 200_000
 OBJECT_SIZE = 192
 COUNTED = 50_000
 """Events that are enough where instructions are counted, which takes fifty times as long."""
+COUNTED_LIVE = 1_000_000
+"""With more objects the warm-up alone would take too long to count."""
 BATCH = 4096 * RECORD_SIZE
 VARIANTS = ("slab-seed", "slub-seed")
 
@@ -66,7 +69,7 @@ class Point:
 
 
 SERIES: dict[str, tuple[str, list[int]]] = {
-    "live": ("live objects", [1_000, 10_000, 100_000, 1_000_000]),
+    "live": ("live objects", [1_000, 10_000, 100_000, 1_000_000, 10_000_000]),
     "gibibytes": ("machine, GiB", [1, 8, 64, 1024]),
     "caches": ("caches", [10, 30, 100, 300, 1000]),
     "cpus": ("cpus", [1, 4, 16, 64, 256]),
@@ -174,16 +177,16 @@ def points_of(name: str) -> list[Point]:
     return [dataclasses.replace(Point(), **{name: x}) for x in SERIES[name][1]]
 
 
-def counts_of(name: str) -> list[dict[str, float]]:
-    """Instructions at the points of a series; nothing to show where valgrind is missing."""
-    if shutil.which("valgrind") is None:
-        return [dict.fromkeys(VARIANTS, float("nan")) for _ in points_of(name)]
-    return [
-        instructions(dataclasses.replace(point, operations=min(point.operations, COUNTED)))
-        if name != "operations"
-        else instructions(point)
-        for point in points_of(name)
-    ]
+def counts_of(name: str) -> list[Counts]:
+    """Instructions at the points of a series; no number where they cannot be counted."""
+    counts = []
+    for point in points_of(name):
+        if shutil.which("valgrind") is None or point.live > COUNTED_LIVE:
+            counts.append(dict.fromkeys(VARIANTS, float("nan")))
+            continue
+        fewer = point.operations if name == "operations" else COUNTED
+        counts.append(instructions(dataclasses.replace(point, operations=fewer)))
+    return counts
 
 
 def plot(folder: Path, name: str, times: list[dict[str, float]], counts: list[Counts]) -> None:
@@ -208,6 +211,11 @@ def plot(folder: Path, name: str, times: list[dict[str, float]], counts: list[Co
     figure.tight_layout()
     figure.savefig(folder / f"performance-{name}.png")
     plt.close(figure)
+
+
+def shown(count: float) -> str:
+    """A count, or that there is none."""
+    return "-" if math.isnan(count) else f"{count:.0f}"
 
 
 def run_point(options: argparse.Namespace) -> None:
@@ -255,7 +263,7 @@ def main() -> None:
         print(f"{label} …", file=sys.stderr)
         times = best_of_rounds(points_of(name))
         for x, taken, counted in zip(xs, times, counts[name], strict=True):
-            cells = [f"{taken[v]:.1f}" for v in VARIANTS] + [f"{counted[v]:.0f}" for v in VARIANTS]
+            cells = [f"{taken[v]:.1f}" for v in VARIANTS] + [shown(counted[v]) for v in VARIANTS]
             lines.append(f"| {label} | {x:,} | {' | '.join(cells)} |")
         if options.plots:
             plot(options.plots, name, times, counts[name])

@@ -54,7 +54,9 @@ def test_dry_reserve_fails_the_soak_and_the_next_run_is_compared(tmp_path: Path,
     second = soak(tmp_path, dry.name, "--plays", "2", "--fail-on", "leak", "--json")
 
     assert 0 == second.returncode, second.stderr
-    assert result["models"] == json.loads(second.stdout)["models"]
+    # Whether a hang is seen depends on when the daemon is looked at; nothing else does.
+    again = json.loads(second.stdout)["models"]
+    assert [model | {"hangs": 0}] == [one | {"hangs": 0} for one in again]
     assert "as before" in (out / "report.html").read_text("utf-8")
 
 

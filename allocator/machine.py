@@ -75,6 +75,7 @@ from allocator.outcome import (
     OBJ_LARGE,
     OBJ_ZERO_SIZE,
     OUTCOME_NAMES,
+    WOKE_KSWAPD,
 )
 from allocator.page_allocator import NO_ALLOC_FLAGS, NO_PAGE, PageAllocator
 from allocator.revision import Variant
@@ -505,6 +506,32 @@ class Machine:
             told[index * 2] = int(self._outcome)
             told[index * 2 + 1] = int(effects)
         return bytes(told)
+
+    def answered(self, records: bytes) -> bytes:
+        """Apply checked records; a byte for each of them is what its caller would be told.
+
+        The outcome of an allocation (:mod:`allocator.outcome`), 0 for anything else, with
+        WOKE_KSWAPD if it woke kswapd.
+        """
+        told = bytearray(len(records) // RECORD_SIZE)
+        for index in range(len(told)):
+            wakeups = self.pages.kswapd_wakeups
+            self._outcome = 0
+            self.apply(records[index * RECORD_SIZE : (index + 1) * RECORD_SIZE])
+            woke = WOKE_KSWAPD if self.pages.kswapd_wakeups > wakeups else 0
+            told[index] = int(self._outcome) | woke
+        return bytes(told)
+
+    def standing(self) -> tuple[int, int, int, int, bool]:
+        """Free pages, then min, low and high, of all zones together; whether one is boosted."""
+        zones = self.pages.zones
+        return (
+            sum([int(zone.free_pages) for zone in zones]),
+            sum([int(zone.wmark_min) for zone in zones]),
+            sum([int(zone.wmark_low) for zone in zones]),
+            sum([int(zone.wmark_high) for zone in zones]),
+            any(zone.watermark_boost > 0 for zone in zones),
+        )
 
     def tell(self, record: bytes) -> Story:
         """Apply one packed record and tell the story of it."""

@@ -45,6 +45,8 @@ STALLED_OOM: Final = 33
 STALLED_NOFAIL: Final = 34
 
 NR_OUTCOMES: Final = 40
+WOKE_KSWAPD: Final = 0x80
+"""Bit beside an outcome in what :meth:`allocator.machine.Machine.answered` tells."""
 
 RESULT_OK: Final = "ok"
 RESULT_DENIED: Final = "denied"

@@ -10,7 +10,7 @@ simulation; ``tracegen.sender_state`` is the other half, docs/PROTOCOL.md the co
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, TypeAlias
 
@@ -28,7 +28,9 @@ from tracegen.limits import BatchLimits
 from tracegen.protocol import (
     DEFAULT_HEARTBEAT_MS,
     LEASE_HEARTBEATS,
+    MAX_ANSWERED_EVENTS,
     PROTOCOL_VERSION,
+    REJECT_ANSWERS,
     REJECT_BATCH,
     REJECT_BUSY,
     REJECT_FENCED,
@@ -81,6 +83,8 @@ class _Session:
     """The batch that was asked for again last; asking once is enough, they come in order."""
     admitted: int = 0
     """Batches of it that wait for the next commit."""
+    unsaid: list[Admitted] = field(default_factory=list)
+    """Those of them whose answers it wants."""
     rejected: bool = False
     """Its stream has ended; what it had on the way is passed over."""
 
@@ -150,8 +154,9 @@ class Sessions:
     def commit(self) -> None:
         """Have the group carried out, and acknowledge what is kept."""
         self._intake.commit()
-        for session in self._by_connection.values():
+        for session in list(self._by_connection.values()):
             session.admitted = 0
+            self._tell_answers(session)
         self._engine.connected = frozenset(
             name
             for name, session in self._by_source.items()
@@ -206,7 +211,7 @@ class Sessions:
                 credit=self._credit,
                 agent=self._agent,
                 max_batch_bytes=self._settings.max_batch_bytes,
-                max_batch_events=self._settings.max_batch_events,
+                max_batch_events=self._limits_of(hello).max_events,
             ),
         )
 
@@ -220,6 +225,11 @@ class Sessions:
             return REJECT_FORBIDDEN, f"this key may not send as {hello.source}"
         if self.stopping:
             return REJECT_STOPPING, "the daemon is going down"
+        variants = [variant.name for variant in self._engine.variants]
+        if hello.answers and hello.answers not in variants:
+            return REJECT_ANSWERS, (
+                f"no model of {hello.answers} answers here, expected {', '.join(variants)}"
+            )
         return self._source_refusal(connection, hello)
 
     def _source_refusal(self, connection: bytes, hello: Hello) -> tuple[str, str] | None:
@@ -269,7 +279,7 @@ class Sessions:
             self._unanswered[connection] = session  # the credit of 0 tells why
             return
         try:
-            batch = trace_batch.decode(data, self._limits)
+            batch = trace_batch.decode(data, self._limits_of(session.hello))
         except BatchError as error:
             self._engine.refuse_batch(session.hello.source, error.reason, len(data))
             self._reject(session, self._due(session), REJECT_BATCH, str(error))
@@ -301,7 +311,18 @@ class Sessions:
             self._miss(session, batch.seq)
             return
         self._unanswered[session.connection] = session
-        session.admitted += isinstance(verdict, Admitted)
+        if isinstance(verdict, Admitted):
+            session.admitted += 1
+            if session.hello.answers:
+                verdict.wanted = session.hello.answers
+                session.unsaid.append(verdict)
+
+    def _tell_answers(self, session: _Session) -> None:
+        """Say what came of the batches; without room for them they have no answer yet."""
+        admitted, session.unsaid = session.unsaid, []
+        for one in admitted:
+            if one.answer is not None:
+                self._send(session.connection, one.answer)
 
     def _miss(self, session: _Session, seq: int) -> None:
         """A batch came too early: ask for the one that is due, once."""
@@ -350,6 +371,13 @@ class Sessions:
 
     def _ack(self, session: _Session) -> Ack:
         return Ack(session.hello.epoch, self._position(session.hello), self._credit)
+
+    def _limits_of(self, hello: Hello) -> BatchLimits:
+        """What a batch may have; one that is answered is small, for an answer is one message."""
+        most = self._limits.max_events
+        if hello.answers:
+            most = min(most, MAX_ANSWERED_EVENTS)
+        return BatchLimits(self._limits.max_bytes, most)
 
     def _bye(self, session: _Session) -> Bye:
         return Bye(session.hello.epoch, self._position(session.hello))

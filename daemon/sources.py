@@ -38,7 +38,7 @@ from daemon.reading import LifeReading, SourceReading, VariantReading
 from tracegen.batch import Batch, EventBatch, HeaderBatch, check, decode
 from tracegen.errors import HEADER, SEQUENCE, BatchError, StoppedError
 from tracegen.limits import FIRST_SEQ
-from tracegen.protocol import fingerprint_of
+from tracegen.protocol import Answer, fingerprint_of
 
 APPLY_SECONDS_BOUNDS: Final = (
     0.0005,
@@ -66,6 +66,12 @@ class ModelledMachine(Protocol):
 
     def apply(self, records: bytes) -> None:
         """Apply checked records; never raises for what the model answers."""
+
+    def answered(self, records: bytes) -> bytes:
+        """Apply checked records; a byte for each is what its caller would be told."""
+
+    def standing(self) -> tuple[int, int, int, int, bool]:
+        """Free, min, low and high pages of all zones; whether one is boosted."""
 
     def stats(self) -> MachineStats:
         """A reading between batches."""
@@ -169,7 +175,7 @@ class Life:
         return known[1]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Admitted:
     """A batch that is due and sound, on its way to the machines."""
 
@@ -180,6 +186,10 @@ class Admitted:
     """The batch as it came."""
     admitted_at: float = field(default_factory=time.perf_counter)
     """For the age of the batch on /metrics; what is applied does not depend on it."""
+    wanted: str = ""
+    """The variant whose answer the sender wants, if any."""
+    answer: Answer | None = None
+    """What that variant said, once the batch is applied."""
 
 
 class Source:
@@ -301,10 +311,14 @@ class Source:
         """
         life = admitted.life
         batch = admitted.batch
+        outcomes = b""
         if isinstance(batch, EventBatch):
             for variant, machine in life.machines.items():
                 try:
-                    machine.apply(batch.records)
+                    if variant.name == admitted.wanted:
+                        outcomes = machine.answered(batch.records)
+                    else:
+                        machine.apply(batch.records)
                 except StoppedError:  # it was in a worker, which tells of it
                     raise
                 except Exception as error:
@@ -321,6 +335,9 @@ class Source:
         else:
             self.life = life
             self.epochs += 1
+        for variant, machine in life.machines.items():
+            if variant.name == admitted.wanted:
+                admitted.answer = Answer(batch.epoch, batch.seq, outcomes, *machine.standing())
         life.applied_seq = batch.seq
         self.batches_applied += 1
 

@@ -28,6 +28,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from itertools import count
+from operator import methodcaller
 from types import TracebackType
 from typing import Final, Self, TypeVar
 
@@ -73,6 +74,15 @@ class RemoteMachine:
         """Have it apply checked records, some time before the next question."""
         if records:
             self._worker.send(self._number, records)
+
+    def answered(self, records: bytes) -> bytes:
+        """Have it apply checked records now; what their callers would be told."""
+        answer: bytes = self.ask(methodcaller("answered", records))
+        return answer
+
+    def standing(self) -> tuple[int, int, int, int, bool]:
+        """Free, min, low and high pages of all zones; whether one is boosted."""
+        return self.ask(Machine.standing)
 
     def ask(self, question: Callable[[Machine], T]) -> T:
         """Ask it; ``question`` must pickle. Raises what the question raises."""

@@ -6,11 +6,14 @@ msgpack array that begins with its kind in capitals::
 
     sender                                   daemon
     ["HELLO", version, source, epoch,
-     session, fingerprint, agent]     ---->
+     session, fingerprint, agent,
+     (answers)]                       ---->
                                       <----  ["WELCOME", version, epoch, last_seq, credit,
                                               max_batch_bytes, max_batch_events,
                                               heartbeat_ms, agent]
     batch, batch, batch ...           ---->
+                                      <----  ["ANSWER", epoch, seq, outcomes, free_pages,
+                                              min_pages, low_pages, high_pages, boosted]
                                       <----  ["ACK", epoch, last_seq, credit]
                                       <----  ["RESEND", epoch, last_seq, credit]
                                       <----  ["REJECT", epoch, seq, code, text]
@@ -59,6 +62,9 @@ MAX_TEXT_LENGTH: Final = 1024
 """Characters of the text of a REJECT; longer ones are cut by :func:`encode`."""
 MAX_AGENT_LENGTH: Final = 128
 FINGERPRINT_BYTES: Final = 32
+MAX_ANSWERED_EVENTS: Final = 2048
+"""Events of a batch that is answered: the answer is a control message."""
+MAX_VARIANT_LENGTH: Final = 32
 _MAX_ELEMENTS: Final = 16
 
 REJECT_VERSION: Final = "version"
@@ -78,6 +84,8 @@ REJECT_BATCH: Final = "bad_batch"
 """The batch was refused whole; the text says why. It will be refused again."""
 REJECT_FORBIDDEN: Final = "forbidden"
 """The key of this connection may not speak for the source."""
+REJECT_ANSWERS: Final = "no_answers"
+"""The daemon has no model of the variant whose answers the sender wants."""
 REJECT_STOPPING: Final = "stopping"
 """The daemon takes no new senders because it is going down. Try again later."""
 
@@ -90,6 +98,7 @@ REJECT_CODES: Final = (
     REJECT_SOURCES,
     REJECT_BATCH,
     REJECT_FORBIDDEN,
+    REJECT_ANSWERS,
     REJECT_STOPPING,
 )
 """The closed set, for a metric label."""
@@ -108,7 +117,8 @@ class Hello:
     ``session`` is a random u64 drawn once per sender process: the same one may
     greet again after a reconnect at once, another one finds the source busy.
     ``fingerprint`` is the SHA-256 of the epoch's header batch as it is sent, see
-    :func:`fingerprint_of`. ``agent`` names the program, for logs.
+    :func:`fingerprint_of`. ``agent`` names the program, for logs. ``answers`` is the variant
+    whose answers are wanted with each batch; without one the field does not travel.
     """
 
     source: str
@@ -117,6 +127,7 @@ class Hello:
     fingerprint: bytes
     agent: str
     version: int = PROTOCOL_VERSION
+    answers: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +158,24 @@ class Ack:
     epoch: int
     last_seq: int
     credit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model said to batch ``seq``, and how its memory stands after it.
+
+    Said once, before the :class:`Ack` of the batch. ``outcomes`` has a byte for each event
+    (:meth:`allocator.machine.Machine.answered`); the pages are sums over all zones.
+    """
+
+    epoch: int
+    seq: int
+    outcomes: bytes
+    free_pages: int
+    min_pages: int
+    low_pages: int
+    high_pages: int
+    boosted: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +223,7 @@ class Bye:
     last_seq: int
 
 
-Message: TypeAlias = Hello | Welcome | Ack | Resend | Reject | HelloFirst | Ping | Bye
+Message: TypeAlias = Hello | Welcome | Answer | Ack | Resend | Reject | HelloFirst | Ping | Bye
 
 
 def is_batch(data: bytes) -> bool:
@@ -231,6 +260,18 @@ def _fingerprint(value: object) -> bool:
     return type(value) is bytes and len(value) == FINGERPRINT_BYTES
 
 
+def _variant(value: object) -> bool:
+    return type(value) is str and 0 < len(value) <= MAX_VARIANT_LENGTH
+
+
+def _outcomes(value: object) -> bool:
+    return type(value) is bytes and len(value) <= MAX_ANSWERED_EVENTS
+
+
+def _yes_or_no(value: object) -> bool:
+    return type(value) is bool
+
+
 _EXPECTED: Final[dict[Callable[[object], bool], str]] = {
     _number: "an integer from 0 to 2^64 - 1",
     _source: SOURCE_EXPECTED,
@@ -238,6 +279,9 @@ _EXPECTED: Final[dict[Callable[[object], bool], str]] = {
     _text: f"a string of at most {MAX_TEXT_LENGTH} characters",
     _code: f"one of {', '.join(REJECT_CODES)}",
     _fingerprint: f"binary of {FINGERPRINT_BYTES} bytes",
+    _variant: f"a string of 1 to {MAX_VARIANT_LENGTH} characters",
+    _outcomes: f"binary of at most {MAX_ANSWERED_EVENTS} bytes",
+    _yes_or_no: "true or false",
 }
 
 _LAYOUT: Final[dict[type[Message], tuple[str, dict[str, Callable[[object], bool]]]]] = {
@@ -250,6 +294,7 @@ _LAYOUT: Final[dict[type[Message], tuple[str, dict[str, Callable[[object], bool]
             "session": _number,
             "fingerprint": _fingerprint,
             "agent": _agent,
+            "answers": _variant,
         },
     ),
     Welcome: (
@@ -263,6 +308,19 @@ _LAYOUT: Final[dict[type[Message], tuple[str, dict[str, Callable[[object], bool]
             "max_batch_events": _number,
             "heartbeat_ms": _number,
             "agent": _agent,
+        },
+    ),
+    Answer: (
+        "ANSWER",
+        {
+            "epoch": _number,
+            "seq": _number,
+            "outcomes": _outcomes,
+            "free_pages": _number,
+            "min_pages": _number,
+            "low_pages": _number,
+            "high_pages": _number,
+            "boosted": _yes_or_no,
         },
     ),
     Ack: ("ACK", {"epoch": _number, "last_seq": _number, "credit": _number}),
@@ -286,7 +344,10 @@ def encode(message: Message) -> bytes:
     if type(message) is Reject and len(message.text) > MAX_TEXT_LENGTH:
         message = replace(message, text=message.text[: MAX_TEXT_LENGTH - 3] + "...")
     kind, checks = _LAYOUT[type(message)]
-    packed: bytes = msgpack.packb([kind, *(getattr(message, name) for name in checks)])
+    values = [getattr(message, name) for name in checks]
+    if type(message) is Hello and not message.answers:
+        values.pop()
+    packed: bytes = msgpack.packb([kind, *values])
     return packed
 
 
@@ -324,9 +385,11 @@ def decode(data: bytes) -> Message:
     cls, checks = _BY_KIND[kind]
     if cls is Hello and values and _number(values[0]) and values[0] != PROTOCOL_VERSION:
         return Hello(source="", epoch=0, session=0, fingerprint=b"", agent="", version=values[0])
-    if len(values) != len(checks):
-        raise ProtocolError(f"{kind} has {len(values)} fields, expected {len(checks)}")
-    for (name, is_sound), value in zip(checks.items(), values, strict=True):
+    fewest = len(checks) - (cls is Hello)  # answers need not be wanted
+    if not fewest <= len(values) <= len(checks):
+        expected = f"{fewest} or {len(checks)}" if cls is Hello else f"{len(checks)}"
+        raise ProtocolError(f"{kind} has {len(values)} fields, expected {expected}")
+    for (name, is_sound), value in zip(checks.items(), values, strict=False):
         if not is_sound(value):
             raise ProtocolError(f"{kind}: {name} is not {_EXPECTED[is_sound]}")
-    return cls(**dict(zip(checks, values, strict=True)))
+    return cls(**dict(zip(checks, values, strict=False)))

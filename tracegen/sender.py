@@ -20,7 +20,7 @@ from zmq.utils.monitor import parse_monitor_message
 
 from tracegen.errors import PfmemdError, StoppedError
 from tracegen.keys import SenderKeys
-from tracegen.protocol import MAX_CONTROL_BYTES
+from tracegen.protocol import MAX_CONTROL_BYTES, Answer, ProtocolError
 from tracegen.sender_state import Phase, SenderState
 
 URL_PATTERN: Final = re.compile(r"(tcp://(\[[^\]]+\]|[^:/\[\]]+):[0-9]{1,5}|ipc://.+)\Z")
@@ -66,6 +66,7 @@ class Sender:
 
     ``timeout`` is how many seconds may pass without a WELCOME or an ACK, from the first
     attempt on as well; None waits for ever. ``keys`` None is for a daemon without keys.
+    ``answers`` is the variant whose answers are wanted, see :meth:`ask`.
     ``interrupted`` is asked at every turn of a
     wait. All methods that wait raise :class:`LostConnectionError`,
     :class:`InterruptedSendError` or what the protocol's state raises.
@@ -79,12 +80,13 @@ class Sender:
         timeout: float | None = DEFAULT_TIMEOUT,
         keys: SenderKeys | None = None,
         agent: str = "pfmemd send",
+        answers: str = "",
         interrupted: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if not URL_PATTERN.match(url):
             raise PfmemdError(f"cannot connect to {url!r}, expected tcp://HOST:PORT")
-        self.state = SenderState(source, secrets.randbits(64), agent)
+        self.state = SenderState(source, secrets.randbits(64), agent, answers)
         self._url = url
         self._keys = keys
         self._timeout = timeout
@@ -121,6 +123,15 @@ class Sender:
         self._wait(lambda: self.state.may_offer(seq, len(data)))
         self.state.offer(seq, data, events)
         self.turn(0)
+
+    def ask(self, seq: int, data: bytes, events: int = 0) -> Answer:
+        """Hand over batch ``seq`` and wait for what the daemon's model says to it."""
+        self.send(seq, data, events)
+        self.flush()
+        answer = self.state.answer
+        if answer is None or answer.seq != seq or len(answer.outcomes) != events:
+            raise ProtocolError(f"the daemon has not answered batch {seq} of {self.state.source}")
+        return answer
 
     def flush(self) -> None:
         """Wait until the daemon has acknowledged everything that was sent."""

@@ -26,6 +26,7 @@ from tracegen.protocol import (
     LEASE_HEARTBEATS,
     PROTOCOL_VERSION,
     Ack,
+    Answer,
     Bye,
     Hello,
     HelloFirst,
@@ -47,6 +48,10 @@ HELLO_INTERVAL: Final = 1.0
 
 class LostDataError(StoppedError):
     """The daemon has less than it acknowledged."""
+
+
+class LostAnswerError(StoppedError):
+    """A batch is kept, but what the model said to it is not known here."""
 
 
 class UnacceptableBatchError(PfmemdError):
@@ -87,10 +92,14 @@ class SenderState:
     """One source's stream to one daemon. ``now`` is in seconds of a monotonic clock.
 
     ``session`` is a random u64 that tells this process from another one of the same
-    source; ``agent`` names the program in the daemon's log.
+    source; ``agent`` names the program in the daemon's log. ``answers`` is the variant whose
+    answers are wanted; then one batch at a time is to be offered.
     """
 
-    def __init__(self, source: str, session: int, agent: str) -> None:
+    def __init__(self, source: str, session: int, agent: str, answers: str = "") -> None:
+        self.answers = answers
+        self.answer: Answer | None = None
+        """What was said to the last batch, if answers are wanted."""
         self.source = source
         self.session = session
         self.agent = agent
@@ -133,6 +142,7 @@ class SenderState:
             raise ValueError(f"epoch {self.epoch} has unacknowledged batches")
         self.epoch = epoch
         self.acked = 0
+        self.answer = None
         self._next = FIRST_SEQ
         self._sent_up_to = 0
         self._fingerprint = protocol.fingerprint_of(header_batch)
@@ -201,7 +211,7 @@ class SenderState:
     def on_message(self, data: bytes, now: float) -> None:
         """Take a message of the daemon.
 
-        Raises :class:`LostDataError`, :class:`RejectedError` or
+        Raises :class:`LostDataError`, :class:`LostAnswerError`, :class:`RejectedError` or
         :class:`~tracegen.protocol.ProtocolError` when the stream has ended for good.
         """
         message = protocol.decode(data)
@@ -209,15 +219,14 @@ class SenderState:
         match message:
             case Welcome():
                 self._on_welcome(message, now)
+            case Answer():
+                self._on_answer(message)
             case Ack() | Resend():
                 self._on_ack(message, now)
             case Reject():
                 self._on_reject(message, now)
             case HelloFirst():
-                if self.phase is Phase.LEAVING:
-                    self.phase = Phase.GONE  # it has forgotten us already, which is a goodbye
-                elif self.phase is Phase.STREAMING:
-                    self._greet(now)
+                self._on_hello_first(now)
             case Bye():
                 if self.phase is Phase.LEAVING:
                     self.phase = Phase.GONE
@@ -285,7 +294,14 @@ class SenderState:
     # Inside.
 
     def _hello(self) -> Hello:
-        return Hello(self.source, self.epoch, self.session, self._fingerprint, self.agent)
+        return Hello(
+            self.source,
+            self.epoch,
+            self.session,
+            self._fingerprint,
+            self.agent,
+            answers=self.answers,
+        )
 
     def _greet(self, now: float, due: float | None = None) -> None:
         self.phase = Phase.GREETING
@@ -312,6 +328,18 @@ class SenderState:
             self._control.clear()
             self._next = self.acked + 1
             self._progress_at = now
+
+    def _on_hello_first(self, now: float) -> None:
+        if self.phase is Phase.LEAVING:
+            self.phase = Phase.GONE  # it has forgotten us already, which is a goodbye
+        elif self.phase is Phase.STREAMING:
+            self._greet(now)
+
+    def _on_answer(self, answer: Answer) -> None:
+        if not self.answers:
+            raise ProtocolError("the daemon sends an ANSWER that nobody has asked for")
+        if answer.epoch == self.epoch and self.phase is Phase.STREAMING:
+            self.answer = answer
 
     def _on_ack(self, ack: Ack | Resend, now: float) -> None:
         if ack.epoch != self.epoch or self.phase in (Phase.IDLE, Phase.GONE):
@@ -344,6 +372,11 @@ class SenderState:
         self.acked = last_seq
         self._next = max(self._next, last_seq + 1)
         self._progress_at = now
+        if self.answers and (self.answer is None or self.answer.seq != last_seq):
+            raise LostAnswerError(
+                f"the daemon keeps batch {last_seq} of {self.source}, epoch {self.epoch}, but what"
+                f" its {self.answers} said to it is lost: a closed loop cannot go on from here"
+            )
 
     def _on_reject(self, reject: Reject, now: float) -> None:
         if reject.seq and reject.epoch != self.epoch:

@@ -10,7 +10,7 @@ import pytest
 from allocator.effect import ACTIVATED, DEACTIVATED, LEAK_MASK, MARKED, WRONGLY
 from allocator.events import MIN_FREE, OBJ_ALLOC, RECORD_SIZE
 from allocator.machine import Machine
-from allocator.outcome import OUTCOME_NAMES
+from allocator.outcome import OUTCOME_NAMES, WOKE_KSWAPD
 from allocator.revision import parse_variant, variant_names
 from tests.allocator.machines import CACHES, RandomStream, random_config, record
 
@@ -18,11 +18,11 @@ EVENTS = 600
 
 
 def machines(seed: int, variant: str) -> tuple[list[Machine], bytes]:
-    """Three machines of one random configuration, and a stream that draws their reserve."""
+    """Four machines of one random configuration, and a stream that draws their reserve."""
     random = Random(seed)
     config = random_config(random)
     stream = RandomStream(random, config, variant)
-    made = [Machine(config, parse_variant(variant), CACHES) for _ in range(3)]
+    made = [Machine(config, parse_variant(variant), CACHES) for _ in range(4)]
     events = [stream.step() for _ in range(EVENTS)]
     all_kbytes = sum(last - first for first, last in config.nodes) * 4
     for at in (EVENTS // 4, EVENTS // 2):  # from there on every zone is below min
@@ -33,16 +33,20 @@ def machines(seed: int, variant: str) -> tuple[list[Machine], bytes]:
 @pytest.mark.parametrize("variant", variant_names())
 @pytest.mark.parametrize("seed", range(4))
 def test_observing_and_telling_change_nothing(variant: str, seed: int) -> None:
-    """Applied, observed or told event by event: the same state, the same outcomes."""
-    (applied, observed, told), records = machines(seed, variant)
+    """Applied, answered, observed or told event by event: the same state, the same outcomes."""
+    (applied, observed, told, answered), records = machines(seed, variant)
 
     applied.apply(records)
     seen = observed.observe(records)
+    answers = answered.answered(records)
     stories = [
         told.tell(records[at : at + RECORD_SIZE]) for at in range(0, len(records), RECORD_SIZE)
     ]
 
-    assert applied.digest() == observed.digest() == told.digest()
+    assert applied.digest() == observed.digest() == told.digest() == answered.digest()
+    assert seen[0::2] == bytes(answer & ~WOKE_KSWAPD for answer in answers)
+    woke = sum(1 for answer in answers if answer & WOKE_KSWAPD)
+    assert (applied.stats().kswapd_wakeups > 0) == (woke > 0)
     assert seen == bytes(byte for story in stories for byte in (story.outcome, story.effects))
 
 
@@ -50,7 +54,7 @@ def test_observing_and_telling_change_nothing(variant: str, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_observed_adds_up(variant: str, seed: int) -> None:
     """Outcomes, leaks by way, marks and flips: the sum over events is what stats() counts."""
-    (machine, _, _), records = machines(seed, variant)
+    (machine, *_), records = machines(seed, variant)
 
     seen = machine.observe(records)
 
@@ -79,7 +83,7 @@ def test_flagged_slabs_are_those_that_stats_count(variant: str) -> None:
     """``flagged_slabs`` names as many slabs of each cache as ``cache_stats`` counts."""
     found = 0
     for seed in range(4):
-        (machine, _, _), records = machines(seed, variant)
+        (machine, *_), records = machines(seed, variant)
         machine.apply(records)
 
         by_cache = Counter(number for number, _ in machine.objects.flagged_slabs())

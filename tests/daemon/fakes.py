@@ -69,6 +69,15 @@ class FakeMachine:
         self.applied.append(records)
         self.events += len(records) // RECORD_SIZE
 
+    def answered(self, records: bytes) -> bytes:
+        """Every event comes to 1."""
+        self.apply(records)
+        return b"\x01" * (len(records) // RECORD_SIZE)
+
+    def standing(self) -> tuple[int, int, int, int, bool]:
+        """Free pages, and watermarks that stay."""
+        return self.free_at_start - self.events, 10, 20, 30, False
+
     def live_handles(self) -> int:
         """Every event is one."""
         return self.events

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -15,6 +16,7 @@ from tracegen import protocol
 from tracegen.batch import Batch, encode
 from tracegen.protocol import (
     Ack,
+    Answer,
     Bye,
     Hello,
     Message,
@@ -120,3 +122,56 @@ def test_connection_that_is_gone_holds_nothing(daemon: Daemon) -> None:
     (welcome,) = daemon.hear(hello(session=2), connection=b"2")
 
     assert isinstance(welcome, Welcome)
+
+
+def asking(epoch: int = 6) -> Hello:
+    """A greeting that wants answers."""
+    return replace(hello(epoch), answers="slub-seed")
+
+
+def test_answers_come_before_the_acknowledgement(daemon: Daemon) -> None:
+    """One for each batch, once: a repetition is acknowledged and not answered."""
+    daemon.hear(asking())
+
+    said = daemon.hear(header_batch(epoch=6), events_batch(2, allocations(3), epoch=6))
+
+    after_boot = Answer(6, 1, b"", 40, 10, 20, 30, False)
+    after_events = Answer(6, 2, b"\x01\x01\x01", 40, 10, 20, 30, False)
+    assert [after_boot, after_events, Ack(6, 2, 8)] == said
+    assert [Ack(6, 2, 8)] == daemon.hear(events_batch(2, allocations(3), epoch=6))
+
+
+def test_nothing_is_answered_that_is_not_kept(daemon: Daemon) -> None:
+    """On a full disk there is no answer; when there is room the batch comes again and has one."""
+    daemon.hear(asking(), header_batch(epoch=6))
+    capacity, daemon.disk.capacity = daemon.disk.capacity, daemon.disk.used
+    batch = events_batch(2, allocations(1), epoch=6)
+
+    assert [Ack(6, 1, 0)] == daemon.hear(batch)
+    daemon.disk.capacity = capacity
+    daemon.life.now = 10.0
+    assert [Resend(6, 1, 8)] == daemon.hear()
+    answer, ack = daemon.hear(batch)
+    assert isinstance(answer, Answer)
+    assert (2, Ack(6, 2, 8)) == (answer.seq, ack)
+
+
+def test_an_answered_batch_is_small(daemon: Daemon) -> None:
+    """An answer is one message: WELCOME says how much goes into it, more is refused."""
+    (welcome,) = daemon.hear(asking())
+    assert isinstance(welcome, Welcome)
+    assert protocol.MAX_ANSWERED_EVENTS == welcome.max_batch_events
+
+    events = allocations(protocol.MAX_ANSWERED_EVENTS + 1)
+    *_, refused = daemon.hear(header_batch(epoch=6), events_batch(2, events, epoch=6))
+
+    assert isinstance(refused, Reject)
+    assert "bad_batch" == refused.code
+
+
+def test_a_variant_that_is_not_run_does_not_answer(daemon: Daemon) -> None:
+    """The refusal names those that are."""
+    (refused,) = daemon.hear(replace(asking(), answers="slub-v6.1"))
+
+    text = "no model of slub-v6.1 answers here, expected slab-seed, slub-seed"
+    assert Reject(6, 0, "no_answers", text) == refused

@@ -191,3 +191,13 @@ def test_a_model_that_fails_is_told_of(doomed: WorkerPool) -> None:
 def test_memory_of_workers_is_counted(pool: WorkerPool) -> None:
     """It is part of what the daemon holds itself to."""
     assert pool.resident_bytes() > 1 << 20
+
+
+def test_a_machine_in_a_worker_answers_as_one_here(pool: WorkerPool) -> None:
+    """What its callers are told, and how its memory stands after it."""
+    here = new_machine(CONFIG, VARIANTS[0], HEADER.caches, HEADER.gfp)
+    there = remote(pool)
+
+    for records in (b"", allocations(50)):
+        assert here.answered(records) == there.answered(records)
+        assert here.standing() == there.standing()

@@ -22,6 +22,18 @@ messages = st.one_of(
         session=u64,
         fingerprint=st.binary(min_size=32, max_size=32),
         agent=agents,
+        answers=st.text(max_size=protocol.MAX_VARIANT_LENGTH, alphabet="slub-v3.6"),
+    ),
+    st.builds(
+        protocol.Answer,
+        epoch=u64,
+        seq=u64,
+        outcomes=st.binary(max_size=64) | st.just(bytes(protocol.MAX_ANSWERED_EVENTS)),
+        free_pages=u64,
+        min_pages=u64,
+        low_pages=u64,
+        high_pages=u64,
+        boosted=st.booleans(),
     ),
     st.builds(
         protocol.Welcome,
@@ -90,7 +102,19 @@ HOSTILE = {
         msgpack.packb(["HELLO", 1, "a", 1, 1, b"x" * 31, ""]),
         "HELLO: fingerprint is not binary of 32 bytes",
     ),
-    "hello of nothing": (msgpack.packb(["HELLO"]), "HELLO has 0 fields, expected 6"),
+    "hello of nothing": (msgpack.packb(["HELLO"]), "HELLO has 0 fields, expected 6 or 7"),
+    "answers of nothing": (
+        msgpack.packb(["HELLO", 1, "a", 1, 1, b"x" * 32, "", ""]),
+        "HELLO: answers is not a string of 1 to 32 characters",
+    ),
+    "too many outcomes": (
+        msgpack.packb(["ANSWER", 1, 2, bytes(2049), 1, 1, 1, 1, False]),
+        "ANSWER: outcomes is not binary of at most 2048 bytes",
+    ),
+    "number for bool": (
+        msgpack.packb(["ANSWER", 1, 2, b"", 1, 1, 1, 1, 0]),
+        "ANSWER: boosted is not true or false",
+    ),
     "unknown code": (
         msgpack.packb(["REJECT", 1, 2, "because", ""]),
         "REJECT: code is not one of version, malformed",

@@ -13,6 +13,7 @@ from tracegen import protocol
 from tracegen.batch import EventBatch, encode
 from tracegen.protocol import (
     Ack,
+    Answer,
     Bye,
     Hello,
     HelloFirst,
@@ -25,6 +26,7 @@ from tracegen.protocol import (
 from tracegen.sender_state import (
     HELLO_INTERVAL,
     MAX_HELD_BATCHES,
+    LostAnswerError,
     LostDataError,
     Phase,
     RejectedError,
@@ -164,9 +166,9 @@ def test_a_daemon_that_forgets_what_it_acknowledged_is_caught() -> None:
     assert caught > 40
 
 
-def _streaming(credit: int = 4, last_seq: int = 0) -> SenderState:
+def _streaming(credit: int = 4, last_seq: int = 0, answers: str = "") -> SenderState:
     """A sender that has been welcomed."""
-    state = SenderState("a", session=1, agent="test")
+    state = SenderState("a", session=1, agent="test", answers=answers)
     state.begin(EPOCH, BATCHES[0], 0.0)
     state.on_connect(0.0)
     state.on_tick(0.0)
@@ -444,3 +446,26 @@ def test_a_new_epoch_starts_from_nothing() -> None:
     assert isinstance(decoded, Hello)
     assert (EPOCH + 1, protocol.fingerprint_of(BATCHES[1])) == (decoded.epoch, decoded.fingerprint)
     assert state.acked == 0
+
+
+def test_a_lost_answer_ends_the_stream() -> None:
+    """A batch that is kept and was not answered: it is kept, and nothing more can be asked."""
+    state = _streaming(answers="slub-seed")
+    _offer(state, 1, 1)
+    _sent(state)
+    state.on_message(protocol.encode(Answer(EPOCH, 1, b"", 9, 1, 2, 3, boosted=False)), 0.0)
+    state.on_message(protocol.encode(Ack(EPOCH, 1, 4)), 0.0)
+    _offer(state, 2, 2)
+    _sent(state)
+
+    with pytest.raises(LostAnswerError, match=r"keeps batch 2 of a, epoch 7, but"):
+        state.on_message(protocol.encode(Welcome(EPOCH, 2, 4, "test")), 0.0)
+    assert (2, 0) == (state.acked, state.held)
+
+
+def test_an_answer_that_nobody_wanted_is_refused() -> None:
+    """It is no message of this stream."""
+    state = _streaming()
+
+    with pytest.raises(ProtocolError, match="an ANSWER that nobody has asked for"):
+        state.on_message(protocol.encode(Answer(EPOCH, 1, b"", 9, 1, 2, 3, boosted=False)), 0.0)

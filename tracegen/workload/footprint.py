@@ -139,7 +139,7 @@ class Footprint:
         self.caches: list[CacheSpec] = []
         """Every cache of the machine; its place here is its id in a trace."""
         self._ids: dict[str, int] = {}
-        self._number_of: Callable[[str], int]
+        self._number_of: Callable[[str], int] = lambda _name: -1
         self.add_caches(_cache(name, row) for name, row in table["caches"].items())
         self._steps: dict[str, tuple[Want, ...]] = {
             name: tuple(self._want(row) for row in rows) for name, rows in table["steps"].items()

@@ -1,7 +1,7 @@
 """Scenarios as traces: several machines at once, life after life, in constant memory.
 
-The loop is open: each machine is answered by a model of its own, and what is made of the events
-elsewhere does not come back. A *life* is one run of the scenario; when it is over (its time is up,
+The loop is open, and each machine is answered by a model of its own; or it is closed, and the sink
+answers. A *life* is one run of the scenario; when it is over (its time is up,
 its work is done, the machine hangs) the next begins as a new epoch with a seed of its own. All
 machines advance together, a tenth of a simulated second at a time.
 
@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
 from allocator.events import RECORD_SIZE
 from tracegen.batch import BatchMaker, EventBatch, HeaderBatch
+from tracegen.header import Header
+from tracegen.protocol import MAX_ANSWERED_EVENTS, Answer
+from tracegen.workload.daemon_model import DaemonModel
 from tracegen.workload.recorder import Recorder
 from tracegen.workload.simulation import Plan, Simulation
 
@@ -50,12 +54,12 @@ class Generated:
 
 
 class Sink(Protocol):
-    """Where batches go."""
+    """Where batches go; in a closed loop, also what answers them."""
 
-    def open(self, batch: HeaderBatch) -> None:
+    def open(self, batch: HeaderBatch) -> Answer | None:
         """Begin a life of a source."""
 
-    def send(self, batch: EventBatch) -> None:
+    def send(self, batch: EventBatch) -> Answer | None:
         """Hand over the next batch of a source's life."""
 
     def wait_until(self, seconds: float) -> None:
@@ -74,7 +78,11 @@ class Machine:
         done: Generated,
         limits: Limits,
         first_epoch: int,
+        *,
+        closed: bool,
     ) -> None:
+        self._closed = closed
+        self._model: DaemonModel | None = None
         self._plan = plan
         self._source = source
         self._number = number
@@ -122,25 +130,51 @@ class Machine:
         plan = replace(self._plan, seed=life_seed(self._plan.seed, self._number, self._life))
         self._maker = BatchMaker(self._source, self._epoch + self._life)
         self._life += 1
+        if self._closed:
+            self._recorder = Recorder(self._deliver, MAX_ANSWERED_EVENTS)
+            self._simulation = Simulation(plan, self._recorder, self._open)
+            return
         first: list[bytes] = []  # a machine's pools and page cache are filled as it is built
         self._recorder = Recorder(first.append)
         self._simulation = Simulation(plan, self._recorder)
-        self._done.lives += 1
-        self._done.epochs[self._source] = self._maker.epoch
-        self._sink.open(self._maker.header(self._simulation.header))
-        self._done.batches += 1
+        self._open_sink(self._simulation.header)
         self._recorder.deliver = self._deliver
         for records in first:
             self._deliver(records)
+
+    def _open(self, header: Header) -> DaemonModel:
+        """Begin a life whose model is the daemon's."""
+        self._model = DaemonModel(header, self._recorder, _wanted(self._open_sink(header)))
+        return self._model
+
+    def _open_sink(self, header: Header) -> Answer | None:
+        self._done.lives += 1
+        self._done.epochs[self._source] = self._maker.epoch
+        self._done.batches += 1
+        return self._sink.open(self._maker.header(header))
 
     def _deliver(self, records: bytes) -> None:
         done, limit = self._done, self._limits.events
         if limit is not None:
             records = records[: max(0, limit - done.events) * RECORD_SIZE]
         if records:
-            self._sink.send(self._maker.events(records))
+            answer = self._sink.send(self._maker.events(records))
             done.batches += 1
             done.events += len(records) // RECORD_SIZE
+            if self._model is not None:
+                self._model.hear(_wanted(answer))
+        if self._closed and limit is not None and done.events >= limit:
+            raise _EnoughError  # whoever asked gets no answer any more
+
+
+class _EnoughError(Exception):
+    """The limit of events is reached, in the middle of a closed loop."""
+
+
+def _wanted(answer: Answer | None) -> Answer:
+    if answer is None:
+        raise TypeError("a closed loop needs a sink that answers")
+    return answer
 
 
 def generate(
@@ -150,12 +184,34 @@ def generate(
     limits: Limits,
     *,
     first_epoch: int = 1,
+    closed: bool = False,
     progress: Callable[[Generated], None] = lambda _: None,
 ) -> Generated:
-    """Run the machines until a limit is reached; raises what the sink raises."""
+    """Run the machines until a limit is reached; raises what the sink raises.
+
+    ``closed`` has the sink answer them.
+    """
+    if closed:
+        Simulation(plan)  # a scenario that cannot be is refused before anybody hears of it
     done = Generated()
+    with suppress(_EnoughError):
+        _live(plan, sources, sink, limits, done, first_epoch, progress, closed=closed)
+    return done
+
+
+def _live(
+    plan: Plan,
+    sources: list[str],
+    sink: Sink,
+    limits: Limits,
+    done: Generated,
+    first_epoch: int,
+    progress: Callable[[Generated], None],
+    *,
+    closed: bool,
+) -> None:
     machines = [
-        Machine(plan, source, number, sink, done, limits, first_epoch)
+        Machine(plan, source, number, sink, done, limits, first_epoch, closed=closed)
         for number, source in enumerate(sources)
     ]
     while machines := [machine for machine in machines if not machine.is_over]:
@@ -164,7 +220,6 @@ def generate(
         done.seconds = max(machine.seconds for machine in machines)
         progress(done)
         sink.wait_until(done.seconds)
-    return done
 
 
 def life_seed(seed: int, machine: int, life: int) -> int:

@@ -92,6 +92,11 @@ def _source(_context: click.Context, _option: click.Parameter, value: str | None
     "--for", "seconds", type=Duration(), metavar="TIME", help="Until so much simulated time: 8h."
 )
 @click.option(
+    "--closed",
+    is_flag=True,
+    help="Let the daemon's model of --variant answer the machine, not one in the generator.",
+)
+@click.option(
     "--pace",
     type=Pace(),
     metavar="FACTOR|max",
@@ -127,26 +132,31 @@ def generate_command(
     key: Path | None,
     daemon_key: Path | None,
     *,
+    closed: bool,
     as_json: bool,
 ) -> int:
     r"""Make a trace of a simulated machine that swaps over the network.
 
     One run of the scenario, or with --events or --for one after another, each a new life of its
     source. The loop is open: a model in the generator answers the machine, and whatever a daemon
-    makes of the events does not come back. The same seed gives the same bytes in a file.
+    makes of the events does not come back. With --closed the daemon's model of --variant answers
+    it: each request waits for its answer. The same seed gives the same bytes in a file.
 
     \b
     Examples:
       pfmemd generate gorman -o gorman.pfmt.zst
       pfmemd generate receive-flood --events 100000 -o - | pfmemd run -
       pfmemd generate emergency-overflow --connect tcp://127.0.0.1:5571 --for 8h --machines 3
+      pfmemd generate gorman --connect tcp://127.0.0.1:5571 --closed --variant slub-seed --pace max
       pfmemd generate mine.toml --variant slub-unpatched --seed 7 -o mine.pfmt
 
     The exit code is 0 when all was written or acknowledged, 2 for a scenario that cannot be, 3 when
-    the daemon was lost or the disk is full.
+    the daemon was lost, has no such variant or lost an answer, or the disk is full.
     """
     if (output is None) == (url is None):
         raise click.UsageError("expected -o FILE or --connect URL, and one of them")
+    if closed and url is None:
+        raise click.UsageError("--closed goes with --connect URL: the daemon answers")
     if (key is None) != (daemon_key is None):
         raise click.UsageError("--key and --daemon-key go together")
     keys = sender_keys(key, daemon_key) if key is not None and daemon_key is not None else None
@@ -158,7 +168,7 @@ def generate_command(
         with _progress(scenario) as show:
             return generate(
                 plan, sources, _Stoppable(sink, interruption), limits,
-                first_epoch=first_epoch, progress=show,
+                first_epoch=first_epoch, closed=closed, progress=show,
             )  # fmt: skip
 
     started = time.monotonic()
@@ -177,15 +187,9 @@ def generate_command(
                 timeout=timeout or None,
                 keys=keys,
                 interrupted=stopped,
+                answers=plan.variant.name if closed else "",
             )
-            grace = _GRACE
-            try:
-                done = _until_stopped(lambda: run(daemon, time.time_ns(), interruption))
-                if done is not None:
-                    daemon.flush()
-                    grace = 0.0
-            finally:
-                daemon.close(grace)
+            done = _to_the_end(daemon, lambda: run(daemon, time.time_ns(), interruption))
     if done is None:
         return EXIT_SIGNAL + interruption.signal
     _report(done, time.monotonic() - started, as_json=as_json)
@@ -206,6 +210,19 @@ class _Stoppable:
         self._wait_until(seconds)
         if self._interruption.requested():
             raise InterruptedSendError("interrupted")
+
+
+def _to_the_end(daemon: DaemonSink, run: Callable[[], Generated]) -> Generated | None:
+    """As :func:`_until_stopped`, and the daemon has acknowledged everything, if it goes well."""
+    grace = _GRACE
+    try:
+        done = _until_stopped(run)
+        if done is not None:
+            daemon.flush()
+            grace = 0.0
+    finally:
+        daemon.close(grace)
+    return done
 
 
 def _until_stopped(run: Callable[[], Generated]) -> Generated | None:

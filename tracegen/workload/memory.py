@@ -200,12 +200,12 @@ class Memory:
         handle = self._handle | 1 if op == PAGE_ALLOC else self._handle
         now = self._engine.now
         answering = self._answering
-        outcome = answering.ask(handle, want, cpu, ctx, now)
         self.events += 1
         self.requests += 1
         recorder = self._recorder
-        if recorder is not None:
+        if recorder is not None:  # first: a daemon answers what it has been sent
             recorder.put(now, handle, want.gfp, want.arg, cpu, op, ctx)
+        outcome = answering.ask(handle, want, cpu, ctx, now)
         if answering.woke_kswapd:
             self.on_kswapd_wanted()
         self.outcome = outcome

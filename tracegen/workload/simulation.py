@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from allocator.config import CacheSpec
@@ -17,7 +17,7 @@ from tracegen.workload.engine import MILLISECOND, SECOND, Engine
 from tracegen.workload.errors import ScenarioError
 from tracegen.workload.footprint import Footprint
 from tracegen.workload.hang import Hang, HangWatch, Patient
-from tracegen.workload.memory import Memory, OwnModel
+from tracegen.workload.memory import Answering, Memory, OwnModel
 from tracegen.workload.nbd import Nbd
 from tracegen.workload.network import Conditions, Nic, Wire
 from tracegen.workload.nfs import NfsSwap
@@ -47,10 +47,17 @@ class Plan:
 class Simulation:
     """One machine in simulated time.
 
-    Raises :class:`ScenarioError` for what a scenario asks of this variant and cannot have.
+    ``answering`` makes, of the trace's header, whoever answers the machine's requests; None is a
+    model in this process. Raises :class:`ScenarioError` for what a scenario asks of this variant
+    and cannot have.
     """
 
-    def __init__(self, plan: Plan, recorder: Recorder | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        recorder: Recorder | None = None,
+        answering: Callable[[Header], Answering] | None = None,
+    ) -> None:
         scenario = plan.scenario
         self.plan = plan
         self._recorder = recorder
@@ -61,8 +68,6 @@ class Simulation:
             self.footprint.add_caches(profile.caches)
         config = scenario.machine_config(memalloc_socks=SWAP_MEMALLOC in plan.series)
         caches = self.footprint.caches
-        self.model = OwnModel(config, plan.variant, caches)
-        self.footprint.number_caches(self.model.machine.cache_number)
         self.labels = [change.label or _told(change) for change in scenario.server.change]
         self.labels += [BEGINS] if scenario.warm_up_seconds else []
         self.labels.append(HUNG_LABEL)
@@ -75,6 +80,7 @@ class Simulation:
             made=Made(tool="pfmemd generate", text=scenario.title),
         )
         self.engine = Engine(config.cpus)
+        self.model = self._own_model() if answering is None else answering(self.header)
         self.memory = Memory(self.engine, self.model, recorder)
         self._build_machine(scenario, first_cpu=0, last_cpu=config.cpus - 1)
         self.work = loads.Work()
@@ -126,6 +132,11 @@ class Simulation:
             self.memory.mark(len(self.labels) - 1)
         if self._recorder is not None:
             self._recorder.flush()
+
+    def _own_model(self) -> OwnModel:
+        model = OwnModel(self.header.machine, self.plan.variant, self.footprint.caches)
+        self.footprint.number_caches(model.machine.cache_number)
+        return model
 
     def _build_machine(self, scenario: Scenario, first_cpu: int, last_cpu: int) -> None:
         """Interrupts come to the first cpu; kswapd and the swap device's thread run on the last."""

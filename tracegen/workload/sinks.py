@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from tracegen.batch import EventBatch, HeaderBatch, encode
 from tracegen.keys import SenderKeys
+from tracegen.protocol import Answer
 from tracegen.sender import Sender
 from tracegen.trace_file import TraceWriter
 
@@ -60,7 +61,10 @@ class FileSink:
 
 
 class DaemonSink:
-    """A daemon, through a :class:`~tracegen.sender.Sender` for each source."""
+    """A daemon, through a :class:`~tracegen.sender.Sender` for each source.
+
+    ``answers`` is the variant whose answers are wanted to each batch, if any.
+    """
 
     def __init__(
         self,
@@ -70,16 +74,18 @@ class DaemonSink:
         timeout: float | None,
         keys: SenderKeys | None,
         interrupted: Callable[[], bool],
+        answers: str = "",
     ) -> None:
         self._url = url
+        self._answers = answers
         self._metronome = metronome
         self._timeout = timeout
         self._keys = keys
         self._interrupted = interrupted
         self._senders: dict[str, Sender] = {}
 
-    def open(self, batch: HeaderBatch) -> None:
-        """Begin a life of a source, when the one before is acknowledged."""
+    def open(self, batch: HeaderBatch) -> Answer | None:
+        """Begin a life of a source, when the one before is acknowledged; the answer, if wanted."""
         sender = self._senders.get(batch.source)
         if sender is None:
             sender = self._senders[batch.source] = Sender(
@@ -88,17 +94,25 @@ class DaemonSink:
                 timeout=self._timeout,
                 keys=self._keys,
                 agent="pfmemd generate",
+                answers=self._answers,
                 interrupted=self._interrupted,
             )
         else:
             sender.flush()
         data = encode(batch)
         sender.open(batch.epoch, data)
-        sender.send(batch.seq, data)
+        return self._hand_over(sender, batch.seq, data, 0)
 
-    def send(self, batch: EventBatch) -> None:
-        """Hand a batch over, waiting for credit."""
-        self._senders[batch.source].send(batch.seq, encode(batch), batch.events)
+    def send(self, batch: EventBatch) -> Answer | None:
+        """Hand a batch over, waiting for credit, or for the answer if answers are wanted."""
+        sender = self._senders[batch.source]
+        return self._hand_over(sender, batch.seq, encode(batch), batch.events)
+
+    def _hand_over(self, sender: Sender, seq: int, data: bytes, events: int) -> Answer | None:
+        if self._answers:
+            return sender.ask(seq, data, events)
+        sender.send(seq, data, events)
+        return None
 
     def wait_until(self, seconds: float) -> None:
         """Tend every connection; let real time pass."""

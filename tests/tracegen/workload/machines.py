@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tracegen.workload.cli import plan_for
+from tracegen.workload.memory import OwnModel
 from tracegen.workload.scenario import Scenario
 from tracegen.workload.scenario_file import parse_scenario
 from tracegen.workload.simulation import Simulation
@@ -39,5 +40,6 @@ def run(kernel: str, machine: Scenario | None = None, seed: int = 0) -> Simulati
     variant, _, series = kernel.partition(":")
     simulation = Simulation(plan_for(machine or scenario(), (variant, series), seed))
     simulation.run()
+    assert isinstance(simulation.model, OwnModel)
     simulation.model.machine.verify()
     return simulation

@@ -81,9 +81,10 @@ def zone_bar(zone: Zone) -> Text:
     return bar
 
 
-def _zones(variant: Variant) -> Table:
+def zones_table(variant: Variant, first: str) -> Table:
+    """Each zone's free pages as a gauge against its watermarks, under a title of ``first``."""
     table = Table(box=None, padding=(0, 1, 0, 0), expand=False)
-    table.add_column("reserve", no_wrap=True)
+    table.add_column(first, no_wrap=True)
     table.add_column(f"free pages ({MIN_MARK}in {LOW_MARK}ow {HIGH_MARK}igh)", no_wrap=True)
     for title in ("free", "min", "lowest"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -159,7 +160,7 @@ def variant_panel(name: str, variant: Variant) -> Panel:
     """Draw one model of a source."""
     return Panel(
         Group(
-            _zones(variant),
+            zones_table(variant, "reserve"),
             _active(variant),
             _callers(variant),
             _reasons(variant),

@@ -7,7 +7,6 @@ without a daemon.
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,8 +27,9 @@ from tracegen.interruption import interruptible
 from tracegen.kernel_trace.cli import import_group
 from tracegen.keys import sender_keys
 from tracegen.likeness.cli import compare_command, profile_command
-from tracegen.limits import MAX_BATCH_EVENTS, SOURCE_EXPECTED, is_source_name
-from tracegen.playback.cli import replay_command
+from tracegen.limits import MAX_BATCH_EVENTS
+from tracegen.parameters import SourceName
+from tracegen.playback.cli import replay_command, speed_factor
 from tracegen.protocol import DEFAULT_PORT
 from tracegen.replay import Plan, Replay, Sent
 from tracegen.sender import DEFAULT_TIMEOUT, InterruptedSendError
@@ -39,25 +39,7 @@ from tracegen.workload.cli import scenarios_command, simulate_command
 from tracegen.workload.generate_cli import generate_command
 
 DEFAULT_URL: Final = f"tcp://127.0.0.1:{DEFAULT_PORT}"
-_SPEED_PATTERN: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)x?\Z", re.ASCII)
 _PROGRESS_INTERVAL: Final = 0.1
-
-
-def _speed(_context: click.Context, _option: click.Parameter, value: str) -> float | None:
-    """``max`` is no pace at all; ``10x`` and ``10`` are ten times the trace's own time."""
-    if value == "max":
-        return None
-    match = _SPEED_PATTERN.match(value)
-    factor = float(match[1]) if match else 0.0
-    if not factor > 0:
-        raise click.BadParameter(f"{value!r}, expected max or a factor such as 1x, 0.05x or 10")
-    return factor
-
-
-def _source(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not is_source_name(value):
-        raise click.BadParameter(f"{value!r}, expected {SOURCE_EXPECTED}")
-    return value
 
 
 @click.command("send")
@@ -75,7 +57,7 @@ def _source(_context: click.Context, _option: click.Parameter, value: str | None
     metavar="max|FACTOR",
     default="max",
     show_default=True,
-    callback=_speed,
+    callback=speed_factor,
     help="Pace: 1x is the trace's own time, 0.05x twenty times slower.",
 )
 @click.option(
@@ -86,7 +68,7 @@ def _source(_context: click.Context, _option: click.Parameter, value: str | None
     is_flag=True,
     help="Send it as a new life of its source instead of resuming it; the daemon begins afresh.",
 )
-@click.option("--source", metavar="NAME", callback=_source, help="Send it under another name.")
+@click.option("--source", metavar="NAME", type=SourceName(), help="Send it under another name.")
 @click.option(
     "--batch-events",
     type=click.IntRange(1, MAX_BATCH_EVENTS),

@@ -1,4 +1,4 @@
-"""What flags of several commands take: a time, a speed."""
+"""What flags of several commands take: a time, a speed, the name of a source."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 from typing import Final
 
 import click
+
+from tracegen.limits import SOURCE_EXPECTED, is_source_name
 
 _UNITS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -40,3 +42,18 @@ class Speed(click.ParamType[float | None]):
         if found is None or float(found[1]) == 0:
             self.fail(f"expected a factor such as 1x or 10x, or max, not {value!r}", param, ctx)
         return float(found[1])
+
+
+class SourceName(click.ParamType[str]):
+    """The name of a source, as the trace format allows it."""
+
+    name = "source"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        """The name itself."""
+        name = str(value)
+        if not is_source_name(name):
+            self.fail(f"{name!r}, expected {SOURCE_EXPECTED}", param, ctx)
+        return name

@@ -15,12 +15,12 @@ from textual.coordinate import Coordinate
 from textual.widgets import DataTable, Footer, Input, Static
 
 from daemon.live_state import State
+from daemon.live_view import zones_table
 from daemon.top.cells import (
     VARIANT_COLUMNS,
     cache_cells,
     troubles_text,
     variant_cells,
-    zones_table,
 )
 from daemon.top.rows import (
     BUSY,
@@ -175,7 +175,7 @@ class TopApp(App[None]):
             return
         now, source, variant = chosen
         model = now.state.sources[source].variants[variant]
-        self.query_one("#zones", Static).update(zones_table(model))
+        self.query_one("#zones", Static).update(zones_table(model, "zone"))
         found = troubles(source, variant, now, self._before)
         self.query_one("#troubles", Static).update(troubles_text(found, self._firing))
         self._draw_variants(now, source, variant)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from rich.table import Table
 from rich.text import Text
 
 from daemon.findings import EXHAUSTED, THROTTLED
-from daemon.live_state import Variant
-from daemon.live_view import level, zone_bar
 from daemon.top.rows import CACHE_COLUMNS, CacheRow, Trouble, VariantRow
 
 MOST_TROUBLES: Final = 7
@@ -52,28 +49,6 @@ def _right(text: str, style: str = "") -> Text:
 def _share(left: float) -> Text:
     color = "red" if left < EXHAUSTED else "dark_orange" if left < THROTTLED else "green"
     return _right(f"{left:.0%}", color)
-
-
-def zones_table(model: Variant) -> Table:
-    """Each zone's free pages as a gauge against its watermarks."""
-    table = Table(box=None, padding=(0, 1, 0, 0))
-    for title in ("zone", "free pages (min low high)"):
-        table.add_column(title, no_wrap=True)
-    for title in ("free", "min", "lowest"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
-    several = len({zone.node for zone in model.zones}) > 1
-    for zone in model.zones:
-        word, color = level(zone)
-        table.add_row(
-            f"{zone.node}:{zone.zone}" if several else zone.zone,
-            zone_bar(zone),
-            f"{zone.free:,}",
-            f"{zone.min:,}",
-            Text(f"{zone.lowest_free:,}", "red" if zone.lowest_free < zone.min else ""),
-            Text(word, color),
-        )
-    return table
 
 
 def troubles_text(found: list[Trouble], firing: list[str]) -> Text:

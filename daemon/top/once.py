@@ -9,12 +9,12 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from daemon.live_view import zones_table
 from daemon.top.cells import (
     VARIANT_COLUMNS,
     cache_cells,
     troubles_text,
     variant_cells,
-    zones_table,
 )
 from daemon.top.rows import (
     BUSY,
@@ -46,7 +46,7 @@ def report(now: Moment, before: Moment | None, firing: list[str]) -> Iterator[Re
         for name, model in life.variants.items():
             rows = cache_rows(source, name, now, before, column=BUSY, reverse=True, wanted="")
             yield Text(f"\n{name}", "bold")
-            yield zones_table(model)
+            yield zones_table(model, "zone")
             yield troubles_text(troubles(source, name, now, before), [])
             titles = [column.title for column in CACHE_COLUMNS]
             yield _table(titles, [cache_cells(row) for row in rows[:MOST_CACHES]])

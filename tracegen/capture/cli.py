@@ -14,8 +14,8 @@ from tracegen.capture.events import NEEDED, PAGE_LISTS, WANTED
 from tracegen.capture.instance import Recording, TracefsError, available, find_tracefs
 from tracegen.capture.run import Plan, capture
 from tracegen.errors import EXIT_GOOD
-from tracegen.kernel_trace.cli import source_name
 from tracegen.keys import sender_keys
+from tracegen.parameters import SourceName
 from tracegen.trace_file import STANDARD_STREAM
 
 CLOCKS: Final = ("mono", "boot", "local", "global")
@@ -59,9 +59,7 @@ def _events(
     help="Ring buffer of each cpu.",
 )
 @click.option("--clock", type=click.Choice(CLOCKS), default="mono", show_default=True)
-@click.option(
-    "--source", callback=source_name, default="capture", show_default=True, metavar="NAME"
-)
+@click.option("--source", type=SourceName(), default="capture", show_default=True, metavar="NAME")
 @click.option(
     "--page-lists",
     is_flag=True,

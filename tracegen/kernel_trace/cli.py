@@ -26,7 +26,7 @@ from tracegen.kernel_trace.importer import (
 )
 from tracegen.kernel_trace.proc import ZONE_INDEX
 from tracegen.kernel_trace.report import Report
-from tracegen.limits import SOURCE_EXPECTED, is_source_name
+from tracegen.parameters import SourceName
 from tracegen.trace_file import STANDARD_STREAM, TraceWriter
 from tracegen.truth.ground_truth import read_ground_truth
 
@@ -59,13 +59,6 @@ def _mem(_context: click.Context, _option: click.Parameter, value: str | None) -
     if match is None or not int(match[1]):
         raise click.BadParameter(f"{value!r}, expected a size such as 320M or 4G")
     return int(match[1]) * _MIB[match[2]] * PAGES_PER_MIB
-
-
-def source_name(_context: click.Context, _option: click.Parameter, value: str) -> str:
-    """Check the name of a source, for click."""
-    if not is_source_name(value):
-        raise click.BadParameter(f"{value!r}, expected {SOURCE_EXPECTED}")
-    return value
 
 
 def _kernel(
@@ -126,7 +119,7 @@ _OPTIONS: Final = (
         help="The traced kernel's version, which tells what its numbers mean.",
     ),
     click.option(
-        "--source", callback=source_name, default="ftrace", show_default=True, metavar="NAME"
+        "--source", type=SourceName(), default="ftrace", show_default=True, metavar="NAME"
     ),
     click.option(
         "--clock",

@@ -20,7 +20,8 @@ from tracegen.command_line import EXIT_SIGNAL
 from tracegen.errors import EXIT_GOOD
 from tracegen.interruption import interruptible
 from tracegen.keys import SenderKeys, sender_keys
-from tracegen.limits import MAX_BATCH_EVENTS, SOURCE_EXPECTED, is_source_name
+from tracegen.limits import MAX_BATCH_EVENTS
+from tracegen.parameters import SourceName
 from tracegen.playback.event_filter import EventFilter
 from tracegen.playback.player import (
     BATCH_EVENTS,
@@ -42,7 +43,7 @@ DRAW_SECONDS: Final = 0.1
 _SPEED: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)x?", re.ASCII)
 
 
-def speed(_context: click.Context, _option: click.Parameter, value: str) -> float | None:
+def speed_factor(_context: click.Context, _option: click.Parameter, value: str) -> float | None:
     """``max`` is no pace at all; ``10x`` and ``10`` are ten times the trace's own time."""
     if value == "max":
         return None
@@ -64,12 +65,6 @@ def _section(
     return section
 
 
-def _source(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not is_source_name(value):
-        raise click.BadParameter(f"{value!r}, expected {SOURCE_EXPECTED}")
-    return value
-
-
 @click.command("replay")
 @click.argument("trace", metavar="TRACE|-")
 @click.option("--connect", "url", metavar="URL", help="The daemon to play it to (its --bind).")
@@ -80,7 +75,7 @@ def _source(_context: click.Context, _option: click.Parameter, value: str | None
     metavar="max|FACTOR",
     default="max",
     show_default=True,
-    callback=speed,
+    callback=speed_factor,
     help="Pace: 1x is the trace's own time, 10x ten times faster.",
 )
 @click.option(
@@ -105,7 +100,7 @@ def _source(_context: click.Context, _option: click.Parameter, value: str | None
     metavar="EXPR",
     help="Only allocations such as these, and their frees: 'op == kmalloc and bytes > 1024'.",
 )
-@click.option("--source", metavar="NAME", callback=_source, help="Under another name.")
+@click.option("--source", metavar="NAME", type=SourceName(), help="Under another name.")
 @click.option(
     "--epoch",
     type=click.IntRange(0, (1 << 63) - 1),

@@ -19,8 +19,8 @@ from tracegen.command_line import EXIT_SIGNAL
 from tracegen.errors import EXIT_GOOD
 from tracegen.interruption import Interruption, interruptible
 from tracegen.keys import sender_keys
-from tracegen.limits import MAX_SOURCE_LENGTH, SOURCE_EXPECTED, is_source_name
-from tracegen.parameters import Duration, Speed
+from tracegen.limits import MAX_SOURCE_LENGTH
+from tracegen.parameters import Duration, SourceName, Speed
 from tracegen.sender import DEFAULT_TIMEOUT, InterruptedSendError
 from tracegen.trace_file import TraceWriter
 from tracegen.workload.cli import (
@@ -56,12 +56,6 @@ class Pace(Speed):
     ) -> float:
         """The factor."""
         return super().convert(value, param, ctx) or 0.0
-
-
-def _source(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not is_source_name(value):
-        raise click.BadParameter(f"{value!r}, expected {SOURCE_EXPECTED}")
-    return value
 
 
 @click.command("generate")
@@ -103,7 +97,7 @@ def _source(_context: click.Context, _option: click.Parameter, value: str | None
     help="1x lets simulated time pass as real time.  [default: 1x to a daemon, else max]",
 )
 @click.option(
-    "--source", metavar="NAME", callback=_source, help="The source's name.  [default: SCENARIO]"
+    "--source", metavar="NAME", type=SourceName(), help="The source's name.  [default: SCENARIO]"
 )
 @click.option(
     "--timeout",

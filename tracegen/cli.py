@@ -31,7 +31,7 @@ from tracegen.limits import MAX_BATCH_EVENTS
 from tracegen.parameters import SourceName
 from tracegen.playback.cli import replay_command, speed_factor
 from tracegen.protocol import DEFAULT_PORT
-from tracegen.replay import Plan, Replay, Sent
+from tracegen.send import Plan, Replay, Sent
 from tracegen.sender import DEFAULT_TIMEOUT, InterruptedSendError
 from tracegen.trace_file import TraceReader
 from tracegen.truth.cli import truth_command

@@ -11,7 +11,7 @@ from typing import Final
 from daemon.live_state import State, read_state
 from daemon.soak.tally import Tally
 from tracegen.keys import SenderKeys
-from tracegen.replay import Plan, Replay
+from tracegen.send import Plan, Replay
 from tracegen.sender import InterruptedSendError
 
 TIMEOUT_SECONDS: Final = 30.0

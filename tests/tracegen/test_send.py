@@ -13,7 +13,7 @@ from tests.tracegen.fakes import HEADER, RouterDaemon, Storage, encoded, make_ba
 from tracegen.batch import Batch, EventBatch, HeaderBatch
 from tracegen.errors import BatchError, PfmemdError
 from tracegen.protocol import Bye
-from tracegen.replay import Plan, Replay, Sent
+from tracegen.send import Plan, Replay, Sent
 from tracegen.sender import InterruptedSendError, LostConnectionError
 from tracegen.sender_state import RejectedError
 
